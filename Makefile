@@ -1,0 +1,47 @@
+# sirenbook: each target makes the environment in .venv first if it is not there.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help book site refresh lab export results test clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-15s %s\n", $$1, $$2}'
+
+$(READY): constraints.txt settings.ini setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	 { echo "sirenbook needs Python 3.11, 3.12 or 3.13; name one that is installed, for example: make $(or $(MAKECMDGOALS),book) PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Making the environment in $(VENV) (some minutes the first time) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+book: $(READY)  ## run every notebook and render the site into _docs
+	@$(BIN)/python tools/book.py book
+
+site: $(READY)  ## render the site into _docs from the stored outputs, without running anything
+	@$(BIN)/python tools/book.py site
+
+refresh: $(READY)  ## run every notebook and store its outputs in nbs
+	@$(BIN)/python tools/book.py refresh
+
+lab: $(READY)  ## open JupyterLab on nbs
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab nbs $(if $(filter 0,$(shell id -u)),--allow-root)
+
+export: $(READY)  ## write the package from the notebooks
+	@$(BIN)/nbdev_export
+
+DATASETS ?= roadside esvs
+results: $(READY)  ## train every network on every split into data/results.csv (hours; resumes)
+	@$(BIN)/python -c "from sirenbook.results import run_experiments; run_experiments('$(DATASETS)'.split(), 'data/results.csv')"
+
+test: $(READY)  ## run every notebook as a test, then the tests in tests
+	@tools/chromium.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/nbdev_test --n_workers 2 --timing
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests
+
+clean:  ## remove what make made
+	rm -rf $(VENV) _book _docs _docs.new _docs.old _proc build *.egg-info .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
