@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['keras', 'SAMPLES', 'FRAMES', 'SPECTROGRAM', 'PREPARE', 'inputs', 'cnn', 'lstm']
 
-# %% ../nbs/08_networks.ipynb #c6da17ab
+# %% ../nbs/08_networks.ipynb #632bf6e9
 import os
+from concurrent.futures import ThreadPoolExecutor
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings stay out of the way
 import numpy as np
 from .chunks import Chunks
@@ -33,10 +34,11 @@ def inputs(
     views = chunks.views if isinstance(chunks, Chunks) else [np.asarray(chunks, np.float32)]
     for v in views:
         if v.ndim != 2 or v.shape[1] != SAMPLES[0]: raise SirenbookError(f"networks take chunks (n, {SAMPLES[0]}), 2 s at 16 kHz, not {v.shape}")
-    X, i = np.empty((sum(map(len, views)), *shape), np.float32), 0
-    for v in views:
-        X[i:i + len(v)] = PREPARE[shape](v)
-        i += len(v)
+    pieces = [v[i:i + 16] for v in views for i in range(0, len(v), 16)]
+    ends = np.cumsum([len(p) for p in pieces], dtype=int)
+    X = np.empty((sum(map(len, views)), *shape), np.float32)
+    def fill(piece, end): X[end - len(piece):end] = PREPARE[shape](piece)
+    with ThreadPoolExecutor(os.cpu_count()) as pool: list(pool.map(fill, pieces, ends))
     return X
 
 # %% ../nbs/08_networks.ipynb #d6e7097e

@@ -88,7 +88,9 @@ class Recording:
     path: Path        # the file it came from
 
     @property
-    def seconds(self) -> float: return len(self.wav) / self.sr
+    def seconds(self) -> float:
+        "How long it is, s."
+        return len(self.wav) / self.sr
 
 @dataclass
 class Dataset:
@@ -201,6 +203,12 @@ def _home(name):
 # %% ../nbs/06_recordings.ipynb #3b4bc5e4
 def _checksum(samples): return hashlib.sha256(np.asarray(samples, "<i2")).hexdigest()
 
+def _render_into(folder, label, kind, i):
+    "Write one recording, and give its row of the manifest."
+    samples, file = render_roadside(label, kind, i), f"{label}/{kind or 'street'}-{i:02}.flac"
+    sf.write(folder / file, samples, SR)
+    return {"file": file, "label": label, "group": Path(file).stem, "kind": kind, "sha256": _checksum(samples)}
+
 def make_roadside(
     folder,  # where to put it; must not exist yet
 ):
@@ -208,12 +216,9 @@ def make_roadside(
     folder = Path(folder)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        rows = []
-        for label, kind, i in progress(ROADSIDE, "rendering roadside"):
-            (part / label).mkdir(exist_ok=True)
-            samples, file = render_roadside(label, kind, i), f"{label}/{kind or 'street'}-{i:02}.flac"
-            sf.write(part / file, samples, SR)
-            rows.append({"file": file, "label": label, "group": Path(file).stem, "kind": kind, "sha256": _checksum(samples)})
+        for label in CLASSES: (part / label).mkdir()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            rows = list(progress(pool.map(lambda r: _render_into(part, *r), ROADSIDE), "rendering roadside", len(ROADSIDE)))
         with open(part / "manifest.csv", "w", newline="", encoding="utf-8") as f:
             out = csv.DictWriter(f, list(rows[0]), lineterminator="\n"); out.writeheader(); out.writerows(rows)
         part.chmod(0o755)

@@ -128,7 +128,7 @@ def scene(
     if siren_kind: front = {"siren": go_by(lambda s, r, sr: siren(siren_kind, s, r, sr))}
     else: front = {"near engine": rng.uniform(0.3, 1) * go_by(engine)}
     if rng.uniform() < (0.3 if siren_kind else 0.6): front["horn"] = rng.uniform(0.3, 1) * horn(seconds, rng, sr)
-    snr_db, level_db = rng.uniform(-8, 15), rng.uniform(-38, -20)
+    snr_db, level_db = rng.uniform(-3, 18), rng.uniform(-38, -20)
     foreground, background = (np.sqrt(np.mean(sum(p.values()) ** 2)) for p in (front, street))
     parts = {k: v / foreground * 10 ** (snr_db / 20) for k, v in front.items()} | {k: v / background for k, v in street.items()}
     whole = sum(parts.values())

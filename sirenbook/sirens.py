@@ -18,10 +18,11 @@ def oscillate(
 ) -> np.ndarray:                 # float64, `(n_samples,)`, peak at most sum(harmonics)
     "A tone with overtones whose frequency changes; overtones near and above sr/2 fade out, so nothing aliases."
     phase = 2 * np.pi * np.cumsum(f0_hz) / sr
-    wav = np.zeros(len(phase))
+    wav, top_hz = np.zeros(len(phase)), np.max(f0_hz)
     for k, strength in enumerate(harmonics, 1):
-        headroom = np.clip((0.48 * sr - k * f0_hz) / (0.05 * sr), 0, 1)
-        if headroom.any(): wav += strength * headroom * np.sin(k * phase)
+        overtone = strength * np.sin(k * phase)
+        if k * top_hz > 0.43 * sr: overtone *= np.clip((0.48 * sr - k * f0_hz) / (0.05 * sr), 0, 1)
+        wav += overtone
     return wav
 
 # %% ../nbs/04_sirens.ipynb #78f1bbac

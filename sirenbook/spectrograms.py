@@ -32,19 +32,20 @@ def _recording_beneath(chunks, hop_length):
 # %% ../nbs/03_spectrograms.ipynb #5764429d
 def _log_frames(wav, sr, nperseg, hop_length, eps, out):
     "Log power of every frame of `wav`, written into `out` (n_frames, n_bins)."
-    window = tukey(nperseg).astype(np.float32)
-    scale = np.float32(2 / (sr * np.sum(window.astype(np.float64) ** 2)))
+    window = tukey(nperseg)
+    window = (window * np.sqrt(2 / (sr * np.sum(window ** 2)))).astype(np.float32)  # one-sided power per hertz
+    average = np.full(nperseg, 1 / nperseg, np.float32)
     frames = sliding_window_view(wav, nperseg)[::hop_length]
     for i in range(0, len(frames), 256):
-        block = frames[i:i + 256] - frames[i:i + 256].mean(1, keepdims=True)
+        block = frames[i:i + 256].copy()
+        block -= (block @ average)[:, None]
         block *= window
-        spectrum = np.fft.rfft(block)
-        power = np.square(spectrum.real) + np.square(spectrum.imag)
-        power *= scale
-        power[:, 0] /= 2
+        spectrum, power = np.fft.rfft(block), out[i:i + 256]
+        np.add(np.square(spectrum.real), np.square(spectrum.imag), out=power)
+        power[:, 0] /= 2                                # 0 Hz and sr/2 have no mirror image
         if nperseg % 2 == 0: power[:, -1] /= 2
         power += np.float32(eps)
-        np.log(power, out=out[i:i + 256])
+        np.log(power, out=power)
 
 # %% ../nbs/03_spectrograms.ipynb #d6233360
 def log_spectrogram(
@@ -56,9 +57,8 @@ def log_spectrogram(
 ) -> np.ndarray:          # log power spectral density, float32, `(n, n_frames, nperseg // 2 + 1)`
     "The article's log(scipy.signal.spectrogram(...).T + eps) of every chunk; shared audio is transformed once."
     chunks = np.asarray(chunks, np.float32)
-    if chunks.ndim != 2: raise SirenbookError(f"log_spectrogram takes chunks (n, n_samples), not shape {chunks.shape}")
-    if not 0 <= noverlap < nperseg <= chunks.shape[1]:
-        raise SirenbookError(f"frames of {nperseg} samples with {noverlap} shared do not fit chunks of {chunks.shape[1]}")
+    if chunks.ndim != 2 or not 0 <= noverlap < nperseg <= chunks.shape[1]:
+        raise SirenbookError(f"chunks of shape {chunks.shape} do not hold frames of {nperseg} samples that share {noverlap}")
     hop_length = nperseg - noverlap
     n_frames, n_bins = 1 + (chunks.shape[1] - nperseg) // hop_length, nperseg // 2 + 1
     out = np.empty((len(chunks), n_frames, n_bins), np.float32)

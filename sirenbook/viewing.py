@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'CMAP', 'MP3_RATES', 'new_axes', 'plot_wave', 'plot_spectrogram', 'plot_features', 'mp3', 'Player', 'play',
-           'row', 'Table', 'table', 'plot_curves', 'plot_confusion', 'plot_roc', 'exercise']
+           'row', 'table', 'plot_curves', 'plot_confusion', 'plot_roc', 'exercise']
 
 # %% ../nbs/02_viewing.ipynb #05628cdb
 import base64, html, io
@@ -147,8 +147,8 @@ def row(
     "Players side by side."
     return Player('<div class="sb-row" style="display:flex;flex-wrap:wrap;gap:1em">' + "".join(p.markup for p in players) + "</div>")
 
-# %% ../nbs/02_viewing.ipynb #2d37fbb8
-class Table:
+# %% ../nbs/02_viewing.ipynb #c89af8cd
+class _Table:
     "Rows with named columns; notebooks show it as Markdown."
     def __init__(self, rows): self.rows = rows
     def _repr_markdown_(self):
@@ -159,9 +159,9 @@ class Table:
 
 def table(
     rows:list,  # dicts with the same keys, one a row
-) -> Table:     # shown by the notebook
+) -> _Table:    # shown by the notebook
     "Show a list of dicts as a table."
-    return Table(list(rows))
+    return _Table(list(rows))
 
 # %% ../nbs/02_viewing.ipynb #a48f03a9
 def plot_curves(
