@@ -73,6 +73,7 @@ class Split:
         "The three parts of each array, as three tuples: train, validation, test."
         return [tuple(a[part] for a in arrays) for part in (self.train, self.validation, self.test)]
 
+# %% ../nbs/07_chunks.ipynb #6ca876d2
 def random_split(
     y:np.ndarray,                  # class numbers, `(n,)`
     test_size:float=0.2,           # share of the test part
@@ -109,11 +110,14 @@ def group_split(
     for i, name in enumerate(CLASSES):
         n = len(np.unique(groups[y == i]))
         if n < 3: raise SirenbookError(f"class {name!r} has {n} group{'s' * (n != 1)}; a leak-free split needs 3, one each to train, validate and test")
-    def part(indices, share):
-        folds = need("sklearn.model_selection").StratifiedGroupKFold(max(2, round(1 / share)), shuffle=True, random_state=random_state)
-        for rest, held in folds.split(indices, y[indices], groups[indices]):
-            if all(set(y) == set(y[indices[p]]) for p in (rest, held)): return indices[rest], indices[held]
+    folds = need("sklearn.model_selection").StratifiedGroupKFold
+    fewest = lambda part: min(len(np.unique(groups[part][y[part] == i])) for i in range(len(CLASSES)))  # groups of a class
+    def part(indices, share, left):
+        for n in range(min(max(2, round(1 / share)), len(np.unique(groups[indices]))), 1, -1):  # fewer folds are larger ones
+            for rest, held in folds(n, shuffle=True, random_state=random_state).split(indices, y[indices], groups[indices]):
+                rest, held = indices[rest], indices[held]
+                if fewest(held) and fewest(rest) >= left: return rest, held
         raise SirenbookError("the groups are too uneven for a split with both classes in every part")
-    rest, test = part(np.arange(len(y)), test_size)
-    train, validation = part(rest, validation_size)
+    rest, test = part(np.arange(len(y)), test_size, left=2)
+    train, validation = part(rest, validation_size, left=1)
     return Split(train, validation, test)

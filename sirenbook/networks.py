@@ -24,6 +24,7 @@ PREPARE = {
     SPECTROGRAM: lambda chunks: standardize(log_spectrogram(chunks)),
 }
 
+# %% ../nbs/08_networks.ipynb #53549d61
 def inputs(
     chunks,          # a Chunks, or an array of chunks `(n, 32000)`
     input_shape,     # SAMPLES, FRAMES or SPECTROGRAM; a model's `input_shape[1:]`

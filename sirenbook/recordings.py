@@ -47,11 +47,14 @@ def _cut_off(path, file, n_read):
     if file.format == "OGG":  # the last page of a whole stream carries the end-of-stream flag (RFC 3533)
         tail = path.read_bytes()[-66_000:]
         page = tail.rfind(b"OggS")
-        return page < 0 or not tail[page + 5] & 4
+        if page < 0 or len(tail) < page + 27 or not tail[page + 5] & 4: return True
+        sizes = tail[page + 27:page + 27 + tail[page + 26]]
+        return len(tail) < page + 27 + tail[page + 26] + sum(sizes)
     promised = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.M)
     if not promised: return False
     said, there = map(int, promised.groups())
-    return there < said < 0xFFFFF000  # streaming programs write the largest number, for "unknown"
+    unknown = said >= 0xFFFFF000 or 0x7FFFE000 <= said <= 0x80000000  # what streaming programs write for "unknown"
+    return there < said and not unknown
 
 # %% ../nbs/06_recordings.ipynb #7dd61f64
 def load_wav(
@@ -60,6 +63,7 @@ def load_wav(
 ) -> np.ndarray:   # mono float32 within [-1, 1], `(n_samples,)`
     "Read a recording, average its channels, and resample it."
     path = Path(path)
+    if sr != int(sr) or sr < 1: raise SirenbookError(f"sr is a whole number of samples a second, not {sr}")
     if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
     if not path.stat().st_size: raise SirenbookFileError(f"{path}: the file is empty")
     try:
@@ -68,7 +72,7 @@ def load_wav(
             cut = _cut_off(path, file, len(wav))
     except PermissionError: raise SirenbookFileError(f"{path}: the file may not be read") from None
     except (sf.LibsndfileError, OSError, RuntimeError) as e:
-        reason = str(e).rpartition(": ")[2].rstrip(".")
+        reason = str(e).rpartition(": ")[2].rstrip(".").replace(". ", ", ")
         raise SirenbookFileError(f"{path}: not a sound file that can be decoded, or one that was cut off ({reason})") from None
     if cut: raise SirenbookFileError(f"{path}: the file is cut off; it holds less sound than its header says")
     if not len(wav): raise SirenbookFileError(f"{path}: the file holds no samples")
@@ -92,6 +96,7 @@ class Recording:
         "How long it is, s."
         return len(self.wav) / self.sr
 
+# %% ../nbs/06_recordings.ipynb #12e3dcd4
 @dataclass
 class Dataset:
     "Recordings of both classes."
@@ -114,9 +119,9 @@ def _manifest(folder):
     path = folder / "manifest.csv"
     if not path.is_file(): return {}
     try:
-        with open(path, newline="", encoding="utf-8") as f: rows = list(csv.DictReader(f))
-    except UnicodeDecodeError: raise SirenbookFileError(f"{path}: not a text file in UTF-8") from None
-    if rows and not {"file", "label", "group"} <= set(rows[0]): raise SirenbookFileError(f"{path}: needs the columns file, label and group")
+        with open(path, newline="", encoding="utf-8-sig") as f: rows = list(table := csv.DictReader(f))
+    except (UnicodeDecodeError, csv.Error): raise SirenbookFileError(f"{path}: not a CSV file in UTF-8") from None
+    if not {"file", "label", "group"} <= set(table.fieldnames or ()): raise SirenbookFileError(f"{path}: needs the columns file, label and group")
     for file, n in Counter(r["file"] for r in rows).items():
         if n > 1: raise SirenbookFileError(f"{path}: names {file} {n} times")
     for r in rows:
@@ -128,7 +133,7 @@ def _manifest(folder):
 def _files(folder):
     "Each class's sound files, by name; checks that both classes are there and no name stands twice."
     if not folder.is_dir(): raise SirenbookFileError(f"{folder}: there is no such folder")
-    holders = {d.name: sorted(p for p in d.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    holders = {d.name: sorted(p for p in d.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
                for d in sorted(folder.iterdir()) if d.is_dir()}
     strangers = [name for name, files in holders.items() if files and name not in CLASSES]
     missing = [c for c in CLASSES if c not in holders]
@@ -152,6 +157,7 @@ def _read(paths, labels, groups, sr, name):
         if other_label != label: raise SirenbookFileError(f"{path}: the same recording as {other}, under another label")
     return Dataset(name, [Recording(w, sr, l, g, p) for w, l, g, p in zip(wavs, labels, groups, paths)])
 
+# %% ../nbs/06_recordings.ipynb #4997fb53
 def load_folder(
     folder,         # a folder with a sub-folder for each class
     sr:int=SR,      # sample rate wanted, Hz
@@ -209,6 +215,7 @@ def _render_into(folder, label, kind, i):
     sf.write(folder / file, samples, SR)
     return {"file": file, "label": label, "group": Path(file).stem, "kind": kind, "sha256": _checksum(samples)}
 
+# %% ../nbs/06_recordings.ipynb #efb77b0b
 def make_roadside(
     folder,  # where to put it; must not exist yet
 ):
@@ -236,11 +243,12 @@ def _roadside(sr):
         try:
             data, rows = load_folder(folder, SR, "roadside"), _manifest(folder)
             whole = len(data.recordings) == len(ROADSIDE) and all(
-                _checksum(np.round(r.wav * 32768)) == rows[r.path.relative_to(folder).as_posix()]["sha256"] for r in data.recordings)
+                r.group == r.path.stem and _checksum(np.round(r.wav * 32768)) == rows[r.path.relative_to(folder).as_posix()]["sha256"] for r in data.recordings)
         except (SirenbookFileError, KeyError): whole = False
         if whole: break
         if attempt == 2: raise SirenbookFileError(f"{folder}: the data set in it cannot be mended; remove the folder and try again")
-        shutil.rmtree(folder)
+        try: shutil.rmtree(folder)
+        except OSError: raise SirenbookFileError(f"{folder}: the data set in it is damaged but cannot be removed; remove it, or set SIRENBOOK_DATA to another folder") from None
     for r in data.recordings if sr != SR else (): r.wav, r.sr = np.clip(soxr.resample(r.wav, SR, sr), -1, 1), sr
     return data
 
@@ -267,5 +275,5 @@ def load_dataset(
         found = [d / "esvs" for d in data_dirs() if (d / "esvs").is_dir()]
         if not found: raise SirenbookFileError(f"{data_dirs()[0] / 'esvs'}: there is no such folder; the class folders of esvs belong there")
         return load_folder(found[0], sr, "esvs")
-    if Path(name_or_path).exists() or os.sep in str(name_or_path): return load_folder(name_or_path, sr)
+    if str(name_or_path) and Path(name_or_path).exists() or os.sep in str(name_or_path): return load_folder(name_or_path, sr)
     raise SirenbookFileError(f"no data set is called {str(name_or_path)!r}: there are {', '.join(NAMES)}, or give a folder")

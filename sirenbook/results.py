@@ -23,6 +23,7 @@ WIRINGS, SPLITS = ("printed", "chained"), ("random", "grouped")
 COLUMNS = ("dataset", "split", "model", "features", "wiring", "seed", "n_train", "n_test",
            "accuracy", "balanced_accuracy", "roc_auc")
 
+# %% ../nbs/14_verdict.ipynb #ce8f0bcc
 def split_for(
     chunks,       # a chunks.Chunks
     kind:str,     # "random" or "grouped"
@@ -32,6 +33,7 @@ def split_for(
     if kind == "random": return random_split(chunks.y, random_state=12 + seed)
     return group_split(chunks.y, chunks.groups, random_state=12 + seed)
 
+# %% ../nbs/14_verdict.ipynb #7e477d00
 def experiment(
     chunks,           # a chunks.Chunks
     X,                # the chunks prepared as the network takes them, `(n, *input_shape)`
@@ -66,6 +68,7 @@ def load_results(
         for c in COLUMNS[5:]: r[c] = float(r[c]) if "." in r[c] else int(r[c])
     return rows
 
+# %% ../nbs/14_verdict.ipynb #9ca05cfb
 def _save(rows, path):
     "Write all rows to a file that is never half-written."
     part = Path(f"{path}.part")
@@ -108,6 +111,7 @@ def percent(
     spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{100 * np.mean(values):.1f}{spread}"
 
+# %% ../nbs/14_verdict.ipynb #2ab10e8d
 def verdict(
     rows,          # results, as load_results gives them
     dataset:str,   # which data set

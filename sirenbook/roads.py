@@ -29,6 +29,7 @@ def shaped_noise(
     spectrum = np.fft.rfft(rng.standard_normal(n_samples))
     return unit(np.fft.irfft(spectrum * shape(np.fft.rfftfreq(n_samples, 1 / sr)), n_samples))
 
+# %% ../nbs/05_roads.ipynb #623f5cc8
 def wind(
     seconds:float,             # length, s
     rng:np.random.Generator,   # source of chance
@@ -40,6 +41,7 @@ def wind(
     gusts = shaped_noise(n, rng, lambda f: f < 0.6, sr) * rng.uniform(0.1, 0.4)
     return unit(shaped_noise(n, rng, lambda f: 1 / (1 + (f / corner_hz) ** 2), sr) * np.exp(gusts))
 
+# %% ../nbs/05_roads.ipynb #12207abd
 def tyres(
     seconds:float,             # length, s
     rng:np.random.Generator,   # source of chance
@@ -58,6 +60,7 @@ def firing_hz(
     "How often a four-stroke engine fires."
     return rpm * cylinders / 120
 
+# %% ../nbs/05_roads.ipynb #f0e5418e
 def engine(
     seconds:float,             # length, s
     rng:np.random.Generator,   # source of chance
@@ -114,6 +117,7 @@ def _passing(part, seconds, rng, sr):
     gain = passing_gain(seconds, sr, nearest_m=rng.uniform(5, 25), speed_mps=rng.uniform(4, 20), at_s=rng.uniform(0, seconds))
     return part * np.maximum(gain, 0.2)
 
+# %% ../nbs/05_roads.ipynb #88865c3a
 def scene(
     seconds:float,             # length, s
     rng:np.random.Generator,   # source of chance

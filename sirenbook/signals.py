@@ -29,8 +29,8 @@ def need(
     "Import an optional package, or say how to install it."
     try: return importlib.import_module(module)
     except ModuleNotFoundError as e:
-        if e.name != module.split(".")[0]: raise
-        raise SirenbookError(f"{e.name} is not installed: pip install 'sirenbook[{extra}]'") from None
+        missing = (e.name or module).split(".")[0]  # itself, or what it needs in turn
+        raise SirenbookError(f"{missing} is not installed: pip install 'sirenbook[{extra}]'") from None
 
 # %% ../nbs/01_signals.ipynb #63a34446
 def progress(

@@ -117,6 +117,7 @@ class Scores:
         is_siren = self.y == class_index("emergency")
         return need("sklearn.metrics").roc_curve(is_siren, siren_probability(self.p))[:2]
 
+# %% ../nbs/09_training.ipynb #56fab855
 def score(
     y:np.ndarray,   # true class numbers, `(n,)`
     p:np.ndarray,   # sigmoid outputs, `(n,)`
@@ -126,6 +127,7 @@ def score(
     return Scores(metrics.accuracy_score(y, guess), metrics.balanced_accuracy_score(y, guess), metrics.roc_auc_score(y, p),
                   metrics.confusion_matrix(y, guess, labels=range(len(CLASSES))), y, p)
 
+# %% ../nbs/09_training.ipynb #791a59db
 def evaluate(
     model,   # a trained keras model
     test,    # (X, y) that neither trained the model nor chose its epoch

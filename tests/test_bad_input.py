@@ -1,0 +1,270 @@
+"""Files and folders as people have them, good and bad: good ones load, bad ones get one sentence."""
+import os, shutil
+
+import numpy as np
+import pytest
+from shared import complains, real, write, write_folder
+from sirenbook.chunks import chunk, chunk_dataset, group_split
+from sirenbook.networks import inputs
+from sirenbook.recordings import CLASSES, SUFFIXES, load_dataset, load_wav
+from sirenbook.signals import SirenbookFileError, tone
+from sirenbook.spectrograms import frames, log_spectrogram
+from sirenbook.training import load_model
+
+def pitch_hz(wav): return np.abs(np.fft.rfft(wav * np.hanning(len(wav)))).argmax() * 16000 / len(wav)
+
+def noise(seconds=3, channels=1, sr=16000):
+    return np.random.default_rng(0).normal(0, .1, (round(seconds * sr), channels))
+
+@pytest.fixture
+def mine(tmp_path): return write_folder(tmp_path/"mine")
+
+
+# ---- formats that load
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_wav_of_any_depth(tmp_path, subtype):
+    wav = load_wav(write(tmp_path/"a.wav", subtype=subtype))
+    assert wav.dtype == np.float32
+    np.testing.assert_allclose(wav, tone(440, 1), atol=1 / 100 if subtype == "PCM_U8" else 1 / 30000)
+
+@pytest.mark.parametrize("sr", [8000, 11025, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_any_format_at_any_rate(tmp_path, suffix, sr):
+    wav = load_wav(write(tmp_path/f"a{suffix}", tone(440, 3, sr), sr))
+    slack = {".mp3": 4000, ".ogg": 200}.get(suffix, 1)  # mp3 pads to whole frames
+    assert wav.ndim == 1 and wav.dtype == np.float32 and abs(len(wav) - 48000) <= slack
+    assert abs(pitch_hz(wav) - 440) < 1
+    middle = wav[16000:32000]
+    assert abs(np.sqrt(2 * np.mean(middle ** 2)) - .5) < .02 and np.abs(wav).max() <= 1
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_channels_are_averaged(tmp_path, suffix, channels):
+    x = noise(channels=channels)
+    wav = load_wav(write(tmp_path/f"a{suffix}", x))
+    assert wav.shape == (48000,)
+    np.testing.assert_allclose(wav, x.mean(1), atol=1e-4)
+
+def test_as_librosa_loads(tmp_path):
+    librosa = pytest.importorskip("librosa")
+    path = write(tmp_path/"a.wav", noise(channels=2, sr=44100), 44100)
+    np.testing.assert_allclose(load_wav(path), librosa.load(path, sr=16000)[0], atol=1e-4)
+    np.testing.assert_allclose(load_wav(path, sr=22050), librosa.load(path, sr=22050)[0], atol=1e-4)
+
+def test_published_files_as_librosa_loads():
+    librosa = pytest.importorskip("librosa")
+    files = sorted(real("originals").glob("*.wav"))
+    assert files
+    for path in files: np.testing.assert_allclose(load_wav(path), librosa.load(path, sr=16000)[0], atol=1e-4, err_msg=path.name)
+
+@pytest.mark.parametrize("name", ["A.WAV", "b.Flac", "c.Ogg", "d.MP3", "ä ö, ü.wav", "e.f.wav"])
+def test_names_of_files(mine, name):
+    write(mine/"emergency"/name, tone(300, 3), format=name.rpartition(".")[2].upper())
+    data = load_dataset(mine)
+    assert name in [r.path.name for r in data.recordings] and len(data.recordings) == 5
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0xFFFFFFFF - 36, 0x7FFFF000, 0x80000000], ids=hex)
+def test_wav_from_a_pipe(tmp_path, size):
+    "Programs that write to a pipe do not know how long the sound will be, and write a largest size."
+    path = write(tmp_path/"a.wav")
+    raw = bytearray(path.read_bytes())
+    raw[40:44] = size.to_bytes(4, "little")
+    path.write_bytes(raw)
+    assert len(load_wav(path)) == 16000
+
+def test_loud_samples_are_cut_at_full_scale(tmp_path):
+    wav = load_wav(write(tmp_path/"a.wav", 3 * tone(440, 1), subtype="FLOAT"))
+    assert np.abs(wav).max() == 1
+
+def test_other_files_are_passed_over(mine):
+    for name in ("readme.txt", "emergency/cover.jpg", "emergency/.DS_Store"): (mine/name).write_bytes(b"whatever")
+    (mine/"notes").mkdir()
+    assert len(load_dataset(mine).recordings) == 4
+
+
+# ---- files that do not
+
+def test_missing_file(tmp_path):
+    with complains("none.wav", kind=SirenbookFileError): load_wav(tmp_path/"none.wav")
+
+def test_folder_for_a_file(tmp_path):
+    with complains(tmp_path, kind=SirenbookFileError): load_wav(tmp_path)
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", [b"", b"\0", b"not a sound " * 999, bytes(range(256)) * 64, b"RIFF\x24\0\0\0WAVE", b"fLaC", b"OggS", b"ID3\4"],
+                         ids=["empty", "one byte", "words", "bytes", "RIFF", "fLaC", "OggS", "ID3"])
+def test_not_a_sound(tmp_path, suffix, content):
+    path = tmp_path/f"bad{suffix}"
+    path.write_bytes(content)
+    with complains(path.name, kind=SirenbookFileError): load_wav(path)
+
+def test_a_sound_without_samples(tmp_path):
+    with complains("a.wav", "no samples", kind=SirenbookFileError): load_wav(write(tmp_path/"a.wav", np.zeros(0)))
+
+@pytest.mark.parametrize("share", [.001, .03, .3, .5, .7, .9, .99])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_truncated(tmp_path, suffix, channels, share):
+    path = write(tmp_path/f"cut{suffix}", noise(6, channels))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(len(whole) * share)])
+    with complains("cut", kind=SirenbookFileError): load_wav(path)
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_truncated_by_a_few_bytes(tmp_path, suffix):
+    path = write(tmp_path/f"cut{suffix}", tone(440, 6))
+    path.write_bytes(path.read_bytes()[:-40])
+    with complains("cut", kind=SirenbookFileError): load_wav(path)
+
+def test_unreadable(tmp_path):
+    path = write(tmp_path/"shut.wav")
+    path.chmod(0)
+    if os.access(path, os.R_OK): pytest.skip("whoever runs this may read every file (root?), so none is unreadable")
+    with complains("shut.wav", "read", kind=SirenbookFileError): load_wav(path)
+
+def test_unreadable_as_the_system_says_it(tmp_path, monkeypatch):
+    path = write(tmp_path/"shut.wav")
+    def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied", str(path))
+    monkeypatch.setattr("sirenbook.recordings.sf.SoundFile", refuse)
+    with complains("shut.wav", "read", kind=SirenbookFileError): load_wav(path)
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_finite(tmp_path, value):
+    wav = tone(440, 1)
+    wav[777] = value
+    with complains("odd.wav", "finite", kind=SirenbookFileError): load_wav(write(tmp_path/"odd.wav", wav, subtype="FLOAT"))
+
+
+# ---- folders
+
+def test_bad_file_in_a_folder(mine):
+    (mine/"emergency"/"0.wav").write_bytes(b"nothing")
+    with complains("0.wav", kind=SirenbookFileError): load_dataset(mine)
+
+def test_missing_folder(tmp_path):
+    with complains("nowhere", kind=SirenbookFileError): load_dataset(tmp_path/"nowhere")
+
+def test_a_file_for_a_folder(mine):
+    with complains("0.wav", kind=SirenbookFileError): load_dataset(mine/"emergency"/"0.wav")
+
+def test_no_class_folders(tmp_path):
+    write(tmp_path/"mine"/"a.wav")
+    with complains("mine", *CLASSES, kind=SirenbookFileError): load_dataset(tmp_path/"mine")
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_one_class(mine, label):
+    shutil.rmtree(mine/label)
+    with complains("mine", label, kind=SirenbookFileError): load_dataset(mine)
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_empty_class(mine, label):
+    for p in (mine/label).iterdir(): p.unlink()
+    with complains(mine/label, kind=SirenbookFileError): load_dataset(mine)
+
+def test_a_class_that_nobody_knows(mine):
+    write(mine/"ambulance"/"a.wav")
+    with complains("mine", "ambulance", kind=SirenbookFileError): load_dataset(mine)
+
+@pytest.mark.parametrize("second", ["0.flac", "0.WAV", "0.mp3"])
+def test_two_files_of_one_name(mine, second):
+    if (mine/"emergency"/second).exists(): pytest.skip("this file system does not tell upper from lower case")
+    write(mine/"emergency"/second, noise(3, 1), format=second.rpartition(".")[2].upper())
+    with complains("0", "emergency", kind=SirenbookFileError): load_dataset(mine)
+
+def test_one_recording_under_both_classes(mine):
+    shutil.copy(mine/"emergency"/"0.wav", mine/"non-emergency"/"copy.wav")
+    with complains("copy.wav", "0.wav", kind=SirenbookFileError): load_dataset(mine)
+
+def test_short_recording(mine):
+    write(mine/"emergency"/"short.wav", tone(300, 1.9))
+    data = load_dataset(mine)
+    with complains("short.wav", "1.90"): chunk_dataset(data)
+    assert len(chunk_dataset(data, short="drop")) == 8
+    assert chunk(data.recordings[2].wav).shape == (0, 32000)
+
+def test_nothing_but_short_recordings(tmp_path):
+    data = load_dataset(write_folder(tmp_path/"mine", seconds=1))
+    with complains("mine"): chunk_dataset(data, short="drop")
+
+
+# ---- manifests
+
+def manifest(folder, *rows, head="file,label,group"):
+    (folder/"manifest.csv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    return folder
+
+ROW = "emergency/0.wav,emergency,a"
+
+@pytest.mark.parametrize("rows, names", [
+    (["emergency/9.wav,emergency,a"], ["9.wav"]),
+    (["../mine/emergency,emergency,a"], ["emergency"]),
+    ([ROW, ROW], ["0.wav", "2"]),
+    (["emergency/0.wav,non-emergency,a"], ["0.wav", "non-emergency"]),
+    (["emergency/0.wav,ambulance,a"], ["0.wav"]),
+    (["emergency/0.wav,emergency,"], ["0.wav", "group"]),
+    (["emergency/0.wav,emergency"], ["0.wav", "group"]),
+    (["emergency/0.wav"], ["0.wav"]),
+], ids=["missing file", "not a file", "twice", "wrong label", "unknown label", "empty group", "no group", "no label"])
+def test_bad_manifest(mine, rows, names):
+    with complains(*names, kind=SirenbookFileError): load_dataset(manifest(mine, *rows))
+
+@pytest.mark.parametrize("head", ["file,label", "name,label,group", "file;label;group"])
+def test_manifest_with_wrong_columns(mine, head):
+    with complains("manifest.csv", "file, label and group", kind=SirenbookFileError): load_dataset(manifest(mine, ROW, head=head))
+
+def test_manifest_with_a_header_only(mine):
+    with complains("manifest.csv", kind=SirenbookFileError): load_dataset(manifest(mine, head="name,label"))
+
+@pytest.mark.parametrize("content", ["file,label,group\nemergency/0.wav,emergency,ä\n".encode("latin-1"), bytes(range(256)), b"file,label,group\n\0\n"],
+                         ids=["latin-1", "bytes", "a null"])
+def test_manifest_that_is_not_text(mine, content):
+    (mine/"manifest.csv").write_bytes(content)
+    with complains("manifest.csv", kind=SirenbookFileError): load_dataset(mine)
+
+def test_manifest_of_a_spreadsheet(mine):
+    "Spreadsheets begin a file with a mark, and end lines their own way."
+    (mine/"manifest.csv").write_bytes(f"file,label,group\r\n{ROW}\r\n".encode("utf-8-sig"))
+    assert load_dataset(mine).recordings[0].group == "a"
+
+
+# ---- arguments
+
+@pytest.mark.parametrize("name", ["roadsid", "", "ESVS", "no such set"])
+def test_unknown_data_set(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with complains(repr(name), "roadside", "article", "esvs"): load_dataset(name)
+
+@pytest.mark.parametrize("name", ["article", "esvs"])
+def test_data_set_that_is_not_here(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIRENBOOK_DATA", str(tmp_path))
+    monkeypatch.setattr("sirenbook.recordings.platformdirs.user_cache_dir", lambda *a: str(tmp_path/"cache"))
+    with complains(tmp_path, name, kind=SirenbookFileError): load_dataset(name)
+    assert not list(tmp_path.iterdir()), "something was left behind"
+
+def test_the_article_when_it_is_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIRENBOOK_DATA", str(tmp_path))
+    for i, name in enumerate(("emergency", "non emergency")): write(tmp_path/"article"/f"{name}.wav", tone(300 + 100 * i, 5, 44100), 44100)
+    data = load_dataset("article")
+    assert [r.label for r in data.recordings] == list(CLASSES) and [len(r.wav) for r in data.recordings] == [80000] * 2
+    with complains("group"): c = chunk_dataset(data); group_split(c.y, c.groups)
+
+@pytest.mark.parametrize("call, names", [
+    (lambda: chunk(np.zeros((2, 48000))), ["(2, 48000)"]),
+    (lambda: chunk(np.zeros(48000), hop=0), ["hop"]),
+    (lambda: chunk(np.zeros(48000), seconds=-1), ["seconds"]),
+    (lambda: log_spectrogram(np.zeros(32000)), ["(32000,)"]),
+    (lambda: log_spectrogram(np.zeros((3, 100))), ["320"]),
+    (lambda: log_spectrogram(np.zeros((3, 32000)), noverlap=320), ["320"]),
+    (lambda: frames(np.zeros((3, 32001))), ["160"]),
+    (lambda: inputs(np.zeros((3, 100)), (32000, 1)), ["(3, 100)"]),
+    (lambda: inputs(np.zeros((3, 32000)), (7, 7)), ["(7, 7)"]),
+    (lambda: load_model("nothing.keras"), ["nothing.keras"]),
+], ids=lambda o: "" if callable(o) else "-".join(o))
+def test_bad_arguments(call, names):
+    with complains(*names): call()
+
+def test_model_file_that_was_cut_off(tmp_path):
+    path = tmp_path/"cut.keras"
+    path.write_bytes(b"PK\3\4 and then nothing")
+    with complains("cut.keras", kind=SirenbookFileError): load_model(path)

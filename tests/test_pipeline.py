@@ -1,0 +1,205 @@
+"""From recordings to scores through the public functions, on real recordings and on the embedded ones."""
+import numpy as np
+import pytest
+from shared import complains, real, thinned
+from sirenbook import results, training
+from sirenbook.chunks import chunk_dataset, group_split, random_split, shared_share
+from sirenbook.networks import FRAMES, SAMPLES, SPECTROGRAM, cnn, inputs, lstm
+from sirenbook.recordings import CLASSES, load_dataset, siren_probability
+from sirenbook.signals import SirenbookFileError
+from sirenbook.training import evaluate, load_model, predict, set_seed, train
+
+SETUPS = {"cnn on time": (cnn, SAMPLES), "lstm on time": (lstm, FRAMES), "cnn on spectrogram": (cnn, SPECTROGRAM), "lstm on spectrogram": (lstm, SPECTROGRAM)}
+
+@pytest.fixture(scope="module", params=["esvs", "roadside"])
+def chunks(request):
+    "Some 250 to 400 chunks of a data set."
+    name = request.param
+    data = thinned(load_dataset("roadside"), 2) if name == "roadside" else thinned(load_dataset(real(name)), 5)
+    assert {r.label for r in data.recordings} == set(CLASSES) and data.name == name
+    return chunk_dataset(data)
+
+@pytest.fixture(scope="module")
+def trained(chunks, tmp_path_factory):
+    "The spectrogram CNN as its text means it, trained without leaks; its split, scores and checkpoint."
+    split, X = group_split(chunks.y, chunks.groups), inputs(chunks, SPECTROGRAM)
+    learn, choose, test = split.of(X, chunks.y)
+    set_seed(0)
+    model, path = cnn(SPECTROGRAM, "chained"), tmp_path_factory.mktemp("models")/"best.keras"
+    told = train(model, learn, choose, epochs=10, batch_size=16, seed=0, checkpoint=path)
+    return model, path, split, test, told, evaluate(model, test)
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_each_model_from_recordings_to_scores(chunks, setup):
+    make, shape = SETUPS[setup]
+    some = np.arange(0, len(chunks), 2)
+    X, y = inputs(chunks[some], shape), chunks.y[some]
+    assert X.shape == (len(some), *shape) and X.dtype == np.float32
+    split = random_split(y)
+    learn, choose, test = split.of(X, y)
+    model = make(shape)
+    told = train(model, learn, choose, epochs=1)
+    scores = evaluate(model, test)
+    assert set(told.history) >= {"loss", "val_loss", "accuracy", "val_accuracy"} and told.best_epoch == 1 and told.seconds > 0
+    assert scores.p.shape == scores.y.shape == (len(split.test),) and np.all((0 <= scores.p) & (scores.p <= 1))
+    assert scores.confusion.sum() == len(split.test) and 0 <= scores.accuracy <= 1 and 0 <= scores.roc_auc <= 1
+
+def test_scores_beat_chance(trained):
+    scores = trained[-1]
+    assert scores.roc_auc > .7 and scores.balanced_accuracy > .55, f"AUC {scores.roc_auc:.2f}, balanced accuracy {scores.balanced_accuracy:.2f}"
+
+def test_scores_are_what_sklearn_says(trained):
+    from sklearn import metrics
+    s = trained[-1]
+    assert s.accuracy == np.mean((s.p > .5) == s.y) and s.balanced_accuracy == metrics.balanced_accuracy_score(s.y, s.p > .5)
+    assert s.roc_auc == metrics.roc_auc_score(s.y, s.p) and np.array_equal(s.confusion, metrics.confusion_matrix(s.y, s.p > .5))
+    false_alarms, hits = s.roc()
+    assert metrics.auc(false_alarms, hits) == pytest.approx(s.roc_auc), "sirens are what is to be found"
+
+def test_the_best_epoch_is_kept(chunks, trained):
+    model, path, split, test, told, scores = trained
+    X = inputs(chunks, SPECTROGRAM)[split.validation]
+    loss, accuracy = model.evaluate(X, chunks.y[split.validation].astype("float32"), verbose=0)
+    assert told.best_epoch == np.argmin(told.history["val_loss"]) + 1 and len(told.history["loss"]) == 10
+    assert loss == pytest.approx(min(told.history["val_loss"]), abs=1e-4)
+
+def test_test_data_choose_nothing(chunks, trained):
+    "Training sees two parts only; the third, turned upside down, changes no weight."
+    model, path, split, test, *_ = trained
+    assert not set(split.test) & (set(split.train) | set(split.validation))
+    assert shared_share(chunks, split.test, np.concatenate([split.train, split.validation])) == 0
+    before = [w.copy() for w in model.get_weights()]
+    evaluate(model, (test[0], 1 - test[1]))
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+
+def test_saved_and_loaded_scores_are_equal(trained, tmp_path):
+    model, path, split, test, told, scores = trained
+    assert path.suffix == ".keras" and [p.name for p in path.parent.iterdir()] == ["best.keras"]
+    np.testing.assert_array_equal(evaluate(load_model(path), test).p, scores.p)
+    model.save(tmp_path/"again.keras")
+    again = evaluate(load_model(tmp_path/"again.keras"), test)
+    np.testing.assert_array_equal(again.p, scores.p)
+    assert (again.accuracy, again.roc_auc) == (scores.accuracy, scores.roc_auc)
+
+def test_prediction_and_evaluation_prepare_alike(chunks, trained):
+    model, path, split, test, told, scores = trained
+    some = split.test[:20]
+    said = predict(model, chunks[some])
+    np.testing.assert_allclose([s.siren for s in said], siren_probability(scores.p[:20]), atol=1e-5)
+    assert [s.label for s in said] == [CLASSES[int(p > .5)] for p in scores.p[:20]]
+    one = predict(load_model(path), chunks[some[7]])
+    assert one.siren == pytest.approx(said[7].siren, abs=1e-5) and one.label == said[7].label and one.label in str(one)
+
+def test_sirens_are_called_sirens(chunks, trained):
+    "The article's inverted label cannot happen: sirens get the higher probability of a siren."
+    model, path, split, test, told, scores = trained
+    siren = np.array([s.siren for s in predict(model, chunks[split.test])])
+    truth = np.array(CLASSES)[scores.y]
+    assert siren[truth == "emergency"].mean() > siren[truth == "non-emergency"].mean() + .02
+
+def test_chunks_prepared_together_or_alone(chunks):
+    some = np.arange(0, len(chunks), 17)
+    for shape in (SAMPLES, FRAMES, SPECTROGRAM):
+        np.testing.assert_allclose(inputs(chunks, shape)[some], inputs(chunks[some], shape), atol=1e-3)
+
+def test_a_seed_is_a_training():
+    rng = np.random.default_rng(0)
+    part = rng.normal(size=(40, 30, 5)).astype(np.float32), np.arange(40) % 2
+    def weights(seed):
+        set_seed(1)
+        model = cnn((30, 5), "chained")
+        train(model, part, part, epochs=1, seed=seed)
+        return np.concatenate([w.ravel() for w in model.get_weights()])
+    assert np.array_equal(weights(5), weights(5)) and not np.array_equal(weights(5), weights(6))
+
+
+# ---- what training does not take
+
+X, Y = np.zeros((6, *SAMPLES), np.float32), np.arange(6) % 2
+
+@pytest.mark.parametrize("part, names", [
+    ((X[:0], Y[:0]), ["training", "empty"]),
+    ((X, Y[:5]), ["6", "5"]),
+    ((X[:, :100], Y), ["(100, 1)"]),
+    ((X, Y + 1), ["class numbers"]),
+    ((X, Y * 0), ["one class"]),
+    ((X + np.nan, Y), ["NaN"]),
+    (X, ["(X, y)"]),
+], ids=["nothing", "lengths differ", "another shape", "no class", "one class", "NaN", "no labels"])
+def test_bad_training_part(part, names):
+    with complains(*names): train(cnn(SAMPLES), part, (X, Y))
+
+def test_bad_checkpoint(tmp_path):
+    with complains("old.hdf5", ".keras"): train(cnn(SAMPLES), (X, Y), (X, Y), epochs=1, checkpoint=tmp_path/"old.hdf5")
+    with complains("no such folder"): train(cnn(SAMPLES), (X, Y), (X, Y), epochs=1, checkpoint=tmp_path/"no such folder"/"a.keras")
+    assert not list(tmp_path.iterdir())
+
+def test_interrupted_training_leaves_no_file(tmp_path, monkeypatch):
+    path = tmp_path/"best.keras"
+    path.write_bytes(b"the model of yesterday")
+    monkeypatch.setattr(training._Bar, "on_epoch_end", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt): train(cnn(SAMPLES), (X, Y), (X, Y), epochs=2, checkpoint=path)
+    assert path.read_bytes() == b"the model of yesterday" and [p.name for p in tmp_path.iterdir()] == ["best.keras"]
+
+def test_unknown_wiring():
+    for make in (cnn, lstm):
+        with complains("wiring", "'loose'"): make(SPECTROGRAM, "loose")
+
+
+# ---- the book's experiments, which stop and go on
+
+@pytest.fixture
+def quick(monkeypatch):
+    "Experiments that only note what they were asked."
+    asked = []
+    small = thinned(load_dataset("roadside"), 7)
+    def experiment(chunks, X, model, features, wiring, split, seed=0, epochs=10):
+        assert len(X) == len(chunks)
+        asked.append((model, features, wiring, split, seed, epochs))
+        return dict(split=split, model=model, features=features, wiring=wiring, seed=seed, n_train=5, n_test=5, accuracy=1.0, balanced_accuracy=.5, roc_auc=.25)
+    monkeypatch.setattr(results, "load_dataset", lambda name: small)
+    monkeypatch.setattr(results, "experiment", experiment)
+    return asked
+
+def test_experiments_go_on(quick, tmp_path):
+    path = tmp_path/"results.csv"
+    results.run_experiments(["roadside"], path, seeds=range(1), epochs=1)
+    assert len(quick) == len(set(quick)) == 4 * 2 * 2
+    first = path.read_bytes()
+    results.run_experiments(["roadside"], path, seeds=range(1), epochs=1)
+    assert len(quick) == 16 and path.read_bytes() == first, "what was done was done again"
+    lines = first.decode().splitlines(keepends=True)
+    path.write_text("".join(lines[:12] + lines[14:]), encoding="utf-8")
+    results.run_experiments(["roadside"], path, seeds=range(1), epochs=1)
+    assert len(quick) == 18 and sorted(path.read_text().splitlines()) == sorted(first.decode().splitlines())
+    results.run_experiments(["roadside"], path, seeds=range(2), epochs=1)
+    assert len(quick) == 34 and {q[4] for q in quick[18:]} == {1}
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+
+def test_experiments_keep_what_was_done(quick, tmp_path, monkeypatch):
+    done = results.experiment
+    def stop(*args, **kwargs):
+        if len(quick) == 5: raise KeyboardInterrupt
+        return done(*args, **kwargs)
+    monkeypatch.setattr(results, "experiment", stop)
+    with pytest.raises(KeyboardInterrupt): results.run_experiments(["roadside"], tmp_path/"results.csv", seeds=range(1))
+    assert len(results.load_results(tmp_path/"results.csv")) == 5
+
+def test_a_real_experiment():
+    chunks = chunk_dataset(thinned(load_dataset("roadside"), 5))
+    row = results.experiment(chunks, inputs(chunks, SPECTROGRAM), "cnn", "spectrogram", "printed", "grouped", seed=0, epochs=1)
+    assert ["dataset", *row] == list(results.COLUMNS) and 0 <= row["roc_auc"] <= 1 and row["n_train"] + row["n_test"] < len(chunks)
+
+HEAD = "dataset,split,model,features,wiring,seed,n_train,n_test,accuracy,balanced_accuracy,roc_auc\n"
+
+@pytest.mark.parametrize("content", ["file,label\na,b\n", "file,label\n", "", HEAD + "roadside,random,cnn\n", HEAD + "roadside,random,cnn,time,printed,0,5,5,high,.5,.5\n", b"\xff\xfe\0"],
+                         ids=["foreign", "foreign head", "empty", "cut off", "words for numbers", "not text"])
+def test_foreign_results(tmp_path, content):
+    path = tmp_path/"results.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with complains("results.csv", kind=SirenbookFileError): results.load_results(path)
+    with complains("results.csv", kind=SirenbookFileError): results.run_experiments([], path)
+
+def test_results_that_are_not_there(tmp_path):
+    with complains("none.csv", kind=SirenbookFileError): results.load_results(tmp_path/"none.csv")

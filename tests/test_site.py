@@ -1,0 +1,175 @@
+"""The rendered site, as a reader meets it: in a browser, with the network off."""
+import json, re, runpy, sys
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT/"tools"))
+import book  # noqa: E402
+
+# In reading order: the home page, then the chapters.
+NOTEBOOKS = sorted(book.notebooks(ROOT/"nbs"), key=lambda p: (p.stem != "index", p.name))
+every_page = pytest.mark.parametrize("nb", NOTEBOOKS, ids=lambda p: p.stem)
+pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="there are no notebooks in nbs yet")
+
+def page_of(nb): return f"{book.page_name(nb.name)}.html"
+
+def join(text): return "".join(text) if isinstance(text, list) else text
+
+def shown_cells(nb):
+    "The cells of a notebook that its page shows, without those that nbdev takes out."
+    cells = json.loads(nb.read_text(encoding="utf-8"))["cells"]
+    gone = re.compile(r"^\s*#\s*\|\s*(export|exporti|hide|default_exp\b.*|include:\s*false|output:\s*false)\s*$", re.M)
+    return [c for c in cells if not (c["cell_type"] == "code" and gone.search(join(c["source"])))]
+
+def players(nb):
+    "How many players the stored outputs of a notebook hold."
+    html = [join(o.get("data", {}).get("text/html", "")) for c in shown_cells(nb) for o in c.get("outputs", [])]
+    return sum(len(re.findall(r"<figure[^>]*\bsb-player\b", h)) for h in html)
+
+class Contents(HTMLParser):
+    "The ids of a page, each with its tag, its links, and the words of its headings."
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.headings, self.inside = {}, [], [], False
+        self.feed(text)
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if attrs.get("id"): self.ids.setdefault(attrs["id"], tag)
+        if tag == "a" and attrs.get("href"): self.links.append(attrs["href"])
+        if re.fullmatch("h[1-6]", tag):
+            self.inside = True
+            self.headings.append("")
+    def handle_data(self, data):
+        if self.inside: self.headings[-1] += data
+    def handle_endtag(self, tag):
+        if re.fullmatch("h[1-6]", tag): self.inside = False
+
+@pytest.fixture(scope="session")
+def pages(site):
+    "Name of each page and what is in it."
+    return {p.name: Contents(p.read_text(encoding="utf-8")) for p in site.glob("*.html")}
+
+
+def test_each_notebook_has_a_page(site):
+    assert {p.name for p in site.glob("*.html")} == {page_of(nb) for nb in NOTEBOOKS}
+
+@every_page
+def test_page_loads_and_plays(visit, nb):
+    page = visit(page_of(nb))
+    held = page.locator("figure.sb-player").count()
+    assert held == players(nb), f"the notebook holds {players(nb)} players and its page {held}"
+    if nb.stem == "index": assert held, "the home page lets nobody hear anything"
+    seconds = page.evaluate("""() => Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {
+        const tell = () => done(a.error ? `error ${a.error.code}` : a.duration);
+        if (a.readyState >= 1 || a.error) return tell();
+        a.addEventListener('loadedmetadata', tell); a.addEventListener('error', tell);
+        setTimeout(() => done('nothing after 20 s'), 20000); a.load(); })))""")
+    bad = {i: s for i, s in enumerate(seconds) if not (isinstance(s, (int, float)) and s > 0)}
+    assert not page.trouble, "\n".join(page.trouble)
+    assert not bad, f"of {len(seconds)} sounds these do not decode: {bad}"
+    if held: listen(page.locator("figure.sb-player").first)
+    assert not page.trouble, "\n".join(page.trouble)
+
+def listen(player):
+    "Start a player and see its time and its playhead move."
+    where = """p => { const h = p.querySelector('.sb-playhead').getBoundingClientRect(), b = p.querySelector('.sb-picture').getBoundingClientRect();
+        return [p.querySelector('audio').currentTime, h.left - b.left + h.width]; }"""
+    player.scroll_into_view_if_needed()
+    begin = player.evaluate(where)
+    player.evaluate("async p => { const a = p.querySelector('audio'); a.muted = true; await a.play(); }")
+    for _ in range(60):
+        player.page.wait_for_timeout(50)
+        now = player.evaluate(where)
+        if now[0] > begin[0] and abs(now[1] - begin[1]) > .5: break
+    else: pytest.fail(f"time and playhead stood still: {begin} at first, {now} after 3 s")
+    player.evaluate("p => p.querySelector('audio').pause()")
+
+@every_page
+def test_pictures_have_words_and_pixels(visit, nb):
+    page = visit(page_of(nb))
+    pictures = page.evaluate("""() => Promise.all([...document.querySelectorAll('img')].map(async i => {
+        try { await i.decode(); } catch (e) {}
+        return { alt: (i.getAttribute('alt') || '').trim(), width: i.naturalWidth,
+                 cell: i.closest('.cell') ? i.closest('.cell').innerText.trim().slice(0, 80) : '' }; }))""")
+    bad = [p for p in pictures if not p["alt"] or not p["width"]]
+    assert not bad, f"{len(bad)} of {len(pictures)} pictures lack alt text or pixels: {bad[:5]}"
+
+@every_page
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_fits_a_phone(visit, nb, theme):
+    page = visit(page_of(nb), width=360, height=740)
+    page.emulate_media(color_scheme=theme)
+    wide = page.evaluate("""() => {
+        const scrolls = e => e && e.tagName !== 'MAIN' && (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+        const out = [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e.parentElement));
+        return { page: document.documentElement.scrollWidth, out: out.slice(0, 5).map(e => e.outerHTML.slice(0, 120)) }; }""")
+    assert wide["page"] <= 360 and not wide["out"], f"wider than a phone: {wide}"
+
+@every_page
+def test_formulas_are_mathml(site, nb):
+    count = lambda text: sum(not m["skip"] for m in book.FORMULA.finditer(text))
+    cells = [join(c["source"]) for c in shown_cells(nb) if c["cell_type"] == "markdown"]
+    text = (site/page_of(nb)).read_text(encoding="utf-8")
+    assert text.count("<math") >= sum(map(count, cells)), "a formula is not MathML"
+    assert "katex" not in text.lower() and "mathjax" not in text.lower()
+
+def test_links_lead_somewhere(site, pages):
+    lost = []
+    for name, page in pages.items():
+        for href in page.links:
+            url = urlsplit(href)
+            if url.scheme or url.netloc: continue
+            target = unquote(url.path) or name
+            target = "index.html" if target in (".", "./") else target
+            if target in pages:
+                if url.fragment and unquote(url.fragment) not in pages[target].ids: lost.append(f"{href} in {name}")
+            elif not (site/target).is_file(): lost.append(f"{href} in {name}")
+    assert not lost, "links that lead nowhere: " + ", ".join(sorted(set(lost)))
+
+def test_sidebar_is_in_reading_order(visit):
+    page = visit("index.html")
+    links = page.eval_on_selector_all("#quarto-sidebar .sidebar-link[href]", "links => links.map(a => a.getAttribute('href'))")
+    assert [l.removeprefix("./") for l in links] == [page_of(nb) for nb in NOTEBOOKS]
+
+def test_previous_and_next_walk_the_book(site):
+    for nb, after in zip(NOTEBOOKS, NOTEBOOKS[1:]):
+        text = (site/page_of(nb)).read_text(encoding="utf-8")
+        link = re.search(r'nav-page-next"><a href="([^"]+)"', text)
+        assert link and link[1] == page_of(after), f"the page after {nb.stem} should be {after.stem}"
+
+@pytest.mark.parametrize("opened", ["served", "as a file"])
+def test_search_finds_spectrogram(visit, site, opened):
+    page = visit("index.html")
+    if opened == "as a file":
+        page.context.unroute_all()
+        page.goto((site/"index.html").as_uri())
+    page.locator("#quarto-search input").fill("spectrogram")
+    page.locator("#quarto-search .search-result").first.wait_for(timeout=5000)
+    assert "spectrogram" in page.locator("#quarto-search .smalldocs-search-results").inner_text().lower()
+    assert not page.trouble, "\n".join(page.trouble)
+
+def test_theme_toggle(visit):
+    page = visit("index.html")
+    colour = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")
+    before = colour()
+    page.locator(".quarto-color-scheme-toggle").first.click()
+    page.wait_for_timeout(300)
+    assert colour() != before
+    page.reload()
+    assert colour() != before, "the choice of light or dark is forgotten on the next page"
+
+def test_exported_names_have_api_entries(pages):
+    modidx = ROOT/"sirenbook"/"_modidx.py"
+    if not modidx.exists(): pytest.skip("nothing is exported yet")
+    lost = []
+    for module, names in runpy.run_path(str(modidx))["d"]["syms"].items():
+        for name, (where, _) in names.items():
+            short = name.removeprefix(f"{module}.")
+            if any(part.startswith("_") for part in short.split(".")): continue
+            page, _, anchor = where.partition("#")
+            if page not in pages or short not in pages[page].headings: lost.append(f"{name} has no API entry on {page}")
+            elif pages[page].ids.get(anchor) == "section": lost.append(f"a link to {name} leads to another heading, {where}: reword that heading")
+    assert not lost, "; ".join(lost)
