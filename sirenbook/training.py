@@ -45,29 +45,23 @@ class Training:
     best_epoch: int    # the epoch whose weights were kept, counted from 1
     seconds: float     # how long it took, s
 
-class _Bar(keras.callbacks.Callback):
-    "An epoch counter for whoever watches."
-    def on_train_begin(self, logs=None):
-        self.bar = progress(None, "training", self.params["epochs"])
-    def on_epoch_end(self, epoch, logs=None): self.bar.update()
-    def on_train_end(self, logs=None): self.bar.close()
+def _epoch(step, X, y, order, batch_size):
+    "Walk once through the data in batches; gives (loss, accuracy), the means over all of it."
+    batches = [order[i:i + batch_size] for i in range(0, len(order), batch_size)]
+    results = [step(X[rows], y[rows]) for rows in batches]
+    return np.average(np.array(results, float), axis=0, weights=[len(rows) for rows in batches])
 
-# %% ../nbs/09_training.ipynb #ef7c36e0
-class _Batches(keras.utils.PyDataset):
-    "Shuffled batches straight from the arrays, so that no second copy of the data is made."
-    def __init__(self, X, y, batch_size, rng=None):
-        super().__init__()
-        self.X, self.y, self.size, self.rng = X, y, batch_size, rng
-        self.order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
+def _check_path(path):
+    "Whether a checkpoint can be written there, before any time is spent."
+    if Path(path).suffix != ".keras": raise SirenbookFileError(f"{path}: a checkpoint is a .keras file")
+    if not Path(path).parent.is_dir(): raise SirenbookFileError(f"{path}: there is no such folder to keep a checkpoint in")
 
-    def __len__(self): return -(-len(self.X) // self.size)
-
-    def __getitem__(self, i):
-        rows = self.order[i * self.size:(i + 1) * self.size]
-        return self.X[rows], self.y[rows]
-
-    def on_epoch_end(self):
-        if self.rng is not None: self.order = self.rng.permutation(len(self.X))
+def _save(model, path):
+    "Save a model so that the file is whole at any moment."
+    with tempfile.TemporaryDirectory(dir=Path(path).parent) as folder:
+        part = Path(folder) / "best.keras"
+        model.save(part)
+        os.replace(part, path)
 
 # %% ../nbs/09_training.ipynb #bbf1b11e
 def train(
@@ -82,20 +76,21 @@ def train(
 ) -> Training:
     "Fit a model and leave it with the weights of the epoch that validates best."
     X, y = _check(model, train, "training")
-    val = _check(model, validation, "validation")
-    if checkpoint and Path(checkpoint).suffix != ".keras": raise SirenbookError(f"{checkpoint}: a checkpoint is a .keras file")
+    X_val, y_val = _check(model, validation, "validation")
+    if checkpoint: _check_path(checkpoint)
     set_seed(seed)
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=Path(checkpoint).parent if checkpoint else None) as folder:
-        best = Path(folder) / "best.keras"
-        keep = keras.callbacks.ModelCheckpoint(best, monitor="val_loss", save_best_only=True)
-        fit = model.fit(_Batches(X, y, batch_size, np.random.default_rng(seed)), validation_data=_Batches(*val, 256),
-                        epochs=epochs, verbose=0, callbacks=[keep, _Bar()])
-        if not best.is_file(): raise SirenbookError("training came to no finite validation loss; is the input scaled?")
-        model.load_weights(best)
-        if checkpoint: os.replace(best, checkpoint)
-    history = {k: [float(v) for v in vs] for k, vs in fit.history.items()}
-    return Training(history, int(np.argmin(history["val_loss"])) + 1, time.perf_counter() - start)
+    rng, start, best, lowest = np.random.default_rng(seed), time.perf_counter(), None, np.inf
+    history = {"loss": [], "accuracy": [], "val_loss": [], "val_accuracy": []}
+    for epoch in progress(range(1, epochs + 1), "training"):
+        learned = _epoch(model.train_on_batch, X, y, rng.permutation(len(X)), batch_size)
+        measured = _epoch(model.test_on_batch, X_val, y_val, np.arange(len(X_val)), batch_size)
+        for values, value in zip(history.values(), (*learned, *measured)): values.append(float(value))
+        if measured[0] < lowest:
+            best, lowest, weights = epoch, measured[0], model.get_weights()
+            if checkpoint: _save(model, checkpoint)
+    if best is None: raise SirenbookError("training came to no finite validation loss; is the input scaled?")
+    model.set_weights(weights)
+    return Training(history, best, time.perf_counter() - start)
 
 # %% ../nbs/09_training.ipynb #0e97872d
 @dataclass
