@@ -18,11 +18,14 @@ def chunk(
     sr:int=SR,          # sample rate, Hz
     seconds:float=2.0,  # length of a window, s
     hop:float=1.0,      # from one window's start to the next one's, s
-) -> np.ndarray:        # read-only view, `(n_chunks, seconds * sr)`; no whole window gives `(0, seconds * sr)`
+) -> np.ndarray:        # read-only view, `(n_chunks, seconds * sr)`; n_chunks may be 0
     "Slide a window over a waveform, without copying; the short tail is dropped."
     wav, n, step = np.asarray(wav), round(seconds * sr), round(hop * sr)
-    if wav.ndim != 1: raise SirenbookError(f"chunk takes one waveform (n_samples,), not shape {wav.shape}")
-    if n < 1 or step < 1: raise SirenbookError(f"seconds ({seconds}) and hop ({hop}) must each last at least one sample")
+    if wav.ndim != 1:
+        raise SirenbookError(f"chunk takes one waveform (n_samples,), not shape {wav.shape}")
+    if n < 1 or step < 1:
+        raise SirenbookError(
+            f"seconds ({seconds}) and hop ({hop}) must each last at least one sample")
     if len(wav) < n: view = np.empty((0, n), wav.dtype)
     else: view = sliding_window_view(wav, n)[::step]
     view.flags.writeable = False
@@ -30,13 +33,14 @@ def chunk(
 
 # %% ../nbs/07_chunks.ipynb #16a2a44d
 class Chunks:
-    "Chunks of many recordings; `chunks[i]` is one waveform, `chunks[indices]` a copy `(k, n_samples)`."
+    "Chunks of many recordings; `chunks[i]` is one, `chunks[indices]` a copy `(k, n_samples)`."
     def __init__(self, views, y, groups):
-        self.views = views                                      # one `(n_i, n_samples)` view per recording
+        self.views = views                      # one `(n_i, n_samples)` view per recording
         counts = [len(v) for v in views]
         self.recording = np.repeat(np.arange(len(views)), counts)   # which recording, `(n,)`
         self.place = np.concatenate([np.arange(c) for c in counts])  # which chunk of it, `(n,)`
-        self.y, self.groups = np.repeat(y, counts), np.repeat(groups, counts)  # class numbers and groups, `(n,)`
+        # class numbers and groups, `(n,)`
+        self.y, self.groups = np.repeat(y, counts), np.repeat(groups, counts)
 
     def __len__(self): return len(self.y)
 
@@ -52,12 +56,16 @@ def chunk_dataset(
     short:str="raise",    # what to do with a recording shorter than a window: "raise" or "drop"
 ) -> Chunks:
     "Cut every recording of a data set into chunks, with labels and groups."
-    if short not in ("raise", "drop"): raise SirenbookError(f"short is 'raise' or 'drop', not {short!r}")
+    if short not in ("raise", "drop"):
+        raise SirenbookError(f"short is 'raise' or 'drop', not {short!r}")
     kept = [r for r in dataset.recordings if r.seconds >= seconds]
     if short == "raise" and len(kept) < len(dataset.recordings):
         r = next(r for r in dataset.recordings if r.seconds < seconds)
-        raise SirenbookError(f"{r.path}: lasts {r.seconds:.2f} s, less than a window of {seconds} s; short='drop' leaves such recordings out")
-    if not kept: raise SirenbookError(f"no recording of {dataset.name} is as long as a window of {seconds} s")
+        raise SirenbookError(f"{r.path}: lasts {r.seconds:.2f} s, less than a window of "
+                             f"{seconds} s; short='drop' leaves such recordings out")
+    if not kept:
+        raise SirenbookError(
+            f"no recording of {dataset.name} is as long as a window of {seconds} s")
     return Chunks([chunk(r.wav, r.sr, seconds, hop) for r in kept],
                   [class_index(r.label) for r in kept], [r.group for r in kept])
 
@@ -71,20 +79,24 @@ class Split:
 
     def of(self, *arrays):
         "The three parts of each array, as three tuples: train, validation, test."
-        return [tuple(a[part] for a in arrays) for part in (self.train, self.validation, self.test)]
+        return [tuple(a[part] for a in arrays)
+                for part in (self.train, self.validation, self.test)]
 
 # %% ../nbs/07_chunks.ipynb #6ca876d2
 def random_split(
     y:np.ndarray,                  # class numbers, `(n,)`
     test_size:float=0.2,           # share of the test part
-    validation_size:float=0.2,     # share of the rest that validates; 0 for none, as in the article
+    validation_size:float=0.2,     # share of the rest that validates; 0 for none (the article)
     random_state:int=12,           # seed of the shuffle
 ) -> Split:
     "The article's stratified random split of chunks, which leaks (see below)."
     draw = need("sklearn.model_selection").train_test_split
-    train, test = draw(np.arange(len(y)), stratify=y, test_size=test_size, random_state=random_state)
+    train, test = draw(np.arange(len(y)), stratify=y,
+                       test_size=test_size, random_state=random_state)
     validation = train[:0]
-    if validation_size: train, validation = draw(train, stratify=y[train], test_size=validation_size, random_state=random_state)
+    if validation_size:
+        train, validation = draw(train, stratify=y[train],
+                                 test_size=validation_size, random_state=random_state)
     return Split(train, validation, test)
 
 # %% ../nbs/07_chunks.ipynb #cc51eb04
@@ -95,7 +107,8 @@ def shared_share(
     reach:int=1,         # chunks this many places apart still overlap
 ) -> float:              # between 0 and 1
     "The share of test chunks that have some audio in common with training."
-    seen = {(chunks.recording[i], chunks.place[i] + d) for i in train for d in range(-reach, reach + 1)}
+    seen = {(chunks.recording[i], chunks.place[i] + d)
+            for i in train for d in range(-reach, reach + 1)}
     return float(np.mean([(chunks.recording[i], chunks.place[i]) in seen for i in test]))
 
 # %% ../nbs/07_chunks.ipynb #91b30038
@@ -109,15 +122,21 @@ def group_split(
     "A leak-free split: chunks of one group are never in two parts."
     for i, name in enumerate(CLASSES):
         n = len(np.unique(groups[y == i]))
-        if n < 3: raise SirenbookError(f"class {name!r} has {n} group{'s' * (n != 1)}; a leak-free split needs 3, one each to train, validate and test")
+        if n < 3:
+            raise SirenbookError(f"class {name!r} has {n} group{'s' * (n != 1)}; a leak-free "
+                                 "split needs 3, one each to train, validate and test")
     folds = need("sklearn.model_selection").StratifiedGroupKFold
-    fewest = lambda part: min(len(np.unique(groups[part][y[part] == i])) for i in range(len(CLASSES)))  # groups of a class
+    fewest = lambda part: min(len(np.unique(groups[part][y[part] == i]))  # groups of a class
+                              for i in range(len(CLASSES)))
     def part(indices, share, left):
-        for n in range(min(max(2, round(1 / share)), len(np.unique(groups[indices]))), 1, -1):  # fewer folds are larger ones
-            for rest, held in folds(n, shuffle=True, random_state=random_state).split(indices, y[indices], groups[indices]):
+        # fewer folds are larger ones
+        for n in range(min(max(2, round(1 / share)), len(np.unique(groups[indices]))), 1, -1):
+            for rest, held in folds(n, shuffle=True, random_state=random_state).split(
+                    indices, y[indices], groups[indices]):
                 rest, held = indices[rest], indices[held]
                 if fewest(held) and fewest(rest) >= left: return rest, held
-        raise SirenbookError("the groups are too uneven for a split with both classes in every part")
+        raise SirenbookError(
+            "the groups are too uneven for a split with both classes in every part")
     rest, test = part(np.arange(len(y)), test_size, left=2)
     train, validation = part(rest, validation_size, left=1)
     return Split(train, validation, test)

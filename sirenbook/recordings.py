@@ -29,7 +29,8 @@ def class_index(
     name:str,  # a class's name
 ) -> int:      # its number
     "The number of a class."
-    if name not in CLASSES: raise SirenbookError(f"no class is called {name!r}; there are {' and '.join(CLASSES)}")
+    if name not in CLASSES:
+        raise SirenbookError(f"no class is called {name!r}; there are {' and '.join(CLASSES)}")
     return CLASSES.index(name)
 
 def siren_probability(
@@ -44,7 +45,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 def _cut_off(path, file, n_read):
     "Whether a file holds less sound than its header promises."
     if n_read < file.frames: return True
-    if file.format == "OGG":  # the last page of a whole stream carries the end-of-stream flag (RFC 3533)
+    if file.format == "OGG":  # its last page carries the end-of-stream flag (RFC 3533)
         tail = path.read_bytes()[-66_000:]
         page = tail.rfind(b"OggS")
         if page < 0 or len(tail) < page + 27 or not tail[page + 5] & 4: return True
@@ -53,7 +54,8 @@ def _cut_off(path, file, n_read):
     promised = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.M)
     if not promised: return False
     said, there = map(int, promised.groups())
-    unknown = said >= 0xFFFFF000 or 0x7FFFE000 <= said <= 0x80000000  # what streaming programs write for "unknown"
+    # what streaming programs write for "unknown"
+    unknown = said >= 0xFFFFF000 or 0x7FFFE000 <= said <= 0x80000000
     return there < said and not unknown
 
 # %% ../nbs/06_recordings.ipynb #7dd61f64
@@ -63,20 +65,27 @@ def load_wav(
 ) -> np.ndarray:   # mono float32 within [-1, 1], `(n_samples,)`
     "Read a recording, average its channels, and resample it."
     path = Path(path)
-    if sr != int(sr) or sr < 1: raise SirenbookError(f"sr is a whole number of samples a second, not {sr}")
+    if sr != int(sr) or sr < 1:
+        raise SirenbookError(f"sr is a whole number of samples a second, not {sr}")
     if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
     if not path.stat().st_size: raise SirenbookFileError(f"{path}: the file is empty")
     try:
         with sf.SoundFile(path) as file:
             wav, rate = file.read(dtype="float32", always_2d=True), file.samplerate
             cut = _cut_off(path, file, len(wav))
-    except PermissionError: raise SirenbookFileError(f"{path}: the file may not be read") from None
+    except PermissionError:
+        raise SirenbookFileError(f"{path}: the file may not be read") from None
     except (sf.LibsndfileError, OSError, RuntimeError) as e:
         reason = str(e).rpartition(": ")[2].rstrip(".").replace(". ", ", ")
-        raise SirenbookFileError(f"{path}: not a sound file that can be decoded, or one that was cut off ({reason})") from None
-    if cut: raise SirenbookFileError(f"{path}: the file is cut off; it holds less sound than its header says")
+        raise SirenbookFileError(f"{path}: not a sound file that can be decoded, "
+                                 f"or one that was cut off ({reason})") from None
+    if cut:
+        raise SirenbookFileError(
+            f"{path}: the file is cut off; it holds less sound than its header says")
     if not len(wav): raise SirenbookFileError(f"{path}: the file holds no samples")
-    if not np.isfinite(wav).all(): raise SirenbookFileError(f"{path}: the file holds samples that are not finite numbers (NaN or infinity)")
+    if not np.isfinite(wav).all():
+        raise SirenbookFileError(
+            f"{path}: the file holds samples that are not finite numbers (NaN or infinity)")
     wav = wav[:, 0] if wav.shape[1] == 1 else wav.mean(1)
     if rate != sr: wav = soxr.resample(wav, rate, sr)
     return np.clip(wav, -1, 1)
@@ -111,7 +120,8 @@ class Dataset:
     def __repr__(self):
         ours = lambda c: [r for r in self.recordings if r.label == c]
         return "\n".join([f"Dataset {self.name!r}"] + [
-            f"  {c}: {len(ours(c))} recordings in {len({r.group for r in ours(c)})} groups, {self.minutes(c):.2f} minutes" for c in self.classes])
+            f"  {c}: {len(ours(c))} recordings in {len({r.group for r in ours(c)})} groups, "
+            f"{self.minutes(c):.2f} minutes" for c in self.classes])
 
 # %% ../nbs/06_recordings.ipynb #aed8e978
 def _manifest(folder):
@@ -119,43 +129,59 @@ def _manifest(folder):
     path = folder / "manifest.csv"
     if not path.is_file(): return {}
     try:
-        with open(path, newline="", encoding="utf-8-sig") as f: rows = list(table := csv.DictReader(f))
-    except (UnicodeDecodeError, csv.Error): raise SirenbookFileError(f"{path}: not a CSV file in UTF-8") from None
-    if not {"file", "label", "group"} <= set(table.fieldnames or ()): raise SirenbookFileError(f"{path}: needs the columns file, label and group")
+        with open(path, newline="", encoding="utf-8-sig") as f:
+            rows = list(table := csv.DictReader(f))
+    except (UnicodeDecodeError, csv.Error):
+        raise SirenbookFileError(f"{path}: not a CSV file in UTF-8") from None
+    if not {"file", "label", "group"} <= set(table.fieldnames or ()):
+        raise SirenbookFileError(f"{path}: needs the columns file, label and group")
     for file, n in Counter(r["file"] for r in rows).items():
         if n > 1: raise SirenbookFileError(f"{path}: names {file} {n} times")
     for r in rows:
-        if not r["group"] or r["label"] not in CLASSES: raise SirenbookFileError(f"{path}: the row of {r['file']} needs a group and a label, one of {', '.join(CLASSES)}")
-        if not (folder / r["file"]).is_file(): raise SirenbookFileError(f"{path}: names {r['file']}, which is not there")
+        if not r["group"] or r["label"] not in CLASSES:
+            raise SirenbookFileError(f"{path}: the row of {r['file']} needs a group and a label, "
+                                     f"one of {', '.join(CLASSES)}")
+        if not (folder / r["file"]).is_file():
+            raise SirenbookFileError(f"{path}: names {r['file']}, which is not there")
     return {Path(r["file"]).as_posix(): r for r in rows}
 
-# %% ../nbs/06_recordings.ipynb #55a5de6c
+# %% ../nbs/06_recordings.ipynb #c94212f4
 def _files(folder):
-    "Each class's sound files, by name; checks that both classes are there and no name stands twice."
+    "Each class's sound files; both classes must be there, and no name twice in a folder."
     if not folder.is_dir(): raise SirenbookFileError(f"{folder}: there is no such folder")
-    holders = {d.name: sorted(p for p in d.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    holders = {d.name: sorted(p for p in d.rglob("*") if p.suffix.lower() in SUFFIXES
+                              and p.is_file() and p.name[0] != ".")
                for d in sorted(folder.iterdir()) if d.is_dir()}
     strangers = [name for name, files in holders.items() if files and name not in CLASSES]
     missing = [c for c in CLASSES if c not in holders]
     if missing or strangers:
         found = ", ".join(holders) or "none"
-        raise SirenbookFileError(f"{folder}: needs one sub-folder for each class, {' and '.join(CLASSES)}; found: {found}")
+        raise SirenbookFileError(f"{folder}: needs one sub-folder for each class, "
+                                 f"{' and '.join(CLASSES)}; found: {found}")
     for name in CLASSES:
-        if not holders[name]: raise SirenbookFileError(f"{folder / name}: holds no sound file ({', '.join(SUFFIXES)})")
+        if not holders[name]:
+            raise SirenbookFileError(
+                f"{folder / name}: holds no sound file ({', '.join(SUFFIXES)})")
         for (_, twice), n in Counter((p.parent, p.stem.lower()) for p in holders[name]).items():
-            if n > 1: raise SirenbookFileError(f"{folder / name}: {n} files are called {twice}; is it the same recording twice?")
+            if n > 1:
+                raise SirenbookFileError(f"{folder / name}: {n} files are called {twice}; "
+                                         "is it the same recording twice?")
     return {name: holders[name] for name in CLASSES}
 
 # %% ../nbs/06_recordings.ipynb #c89c8983
 def _read(paths, labels, groups, sr, name):
     "Decode files on all cores, in order."
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        wavs = list(progress(pool.map(lambda p: load_wav(p, sr), paths), f"loading {name}", len(paths)))
+        wavs = list(progress(pool.map(lambda p: load_wav(p, sr), paths),
+                             f"loading {name}", len(paths)))
     owner = {}
     for wav, path, label in zip(wavs, paths, labels):
         other, other_label = owner.setdefault(hashlib.sha256(wav).digest(), (path, label))
-        if other_label != label: raise SirenbookFileError(f"{path}: the same recording as {other}, under another label")
-    return Dataset(name, [Recording(w, sr, l, g, p) for w, l, g, p in zip(wavs, labels, groups, paths)])
+        if other_label != label:
+            raise SirenbookFileError(
+                f"{path}: the same recording as {other}, under another label")
+    return Dataset(name, [Recording(w, sr, l, g, p)
+                          for w, l, g, p in zip(wavs, labels, groups, paths)])
 
 # %% ../nbs/06_recordings.ipynb #4997fb53
 def load_folder(
@@ -172,7 +198,9 @@ def load_folder(
     for path, label in zip(paths, labels):
         key = path.relative_to(folder).as_posix()
         row = rows.get(key, {"label": label, "group": key})
-        if row["label"] != label: raise SirenbookFileError(f"{path}: lies under {label} but the manifest calls it {row['label']}")
+        if row["label"] != label:
+            raise SirenbookFileError(
+                f"{path}: lies under {label} but the manifest calls it {row['label']}")
         groups.append(row["group"])
     return _read(paths, labels, groups, sr, name or folder.name)
 
@@ -192,19 +220,20 @@ def render_roadside(
 
 # %% ../nbs/06_recordings.ipynb #55f556b8
 def data_dirs() -> list:  # of Path
-    "Where data sets are looked for, in order: SIRENBOOK_DATA if set, then the user's cache folder."
+    "Where data sets are looked for: SIRENBOOK_DATA if set, then the user's cache folder."
     named = os.environ.get("SIRENBOOK_DATA")
     return ([Path(named)] if named else []) + [Path(platformdirs.user_cache_dir("sirenbook"))]
 
 def _home(name):
-    "The folder of a data set: where it lies already, or else the first place that can be written to."
+    "Where a data set lies already, or else the first place that can be written to."
     for d in data_dirs():
         if (d / name).is_dir(): return d / name
     for d in data_dirs():
         try: d.mkdir(parents=True, exist_ok=True)
         except OSError: continue
         if os.access(d, os.W_OK): return d / name
-    raise SirenbookFileError(f"{data_dirs()[0]}: cannot be written to; set SIRENBOOK_DATA to a folder that can")
+    raise SirenbookFileError(
+        f"{data_dirs()[0]}: cannot be written to; set SIRENBOOK_DATA to a folder that can")
 
 # %% ../nbs/06_recordings.ipynb #3b4bc5e4
 def _checksum(samples): return hashlib.sha256(np.asarray(samples, "<i2")).hexdigest()
@@ -213,7 +242,8 @@ def _render_into(folder, label, kind, i):
     "Write one recording, and give its row of the manifest."
     samples, file = render_roadside(label, kind, i), f"{label}/{kind or 'street'}-{i:02}.flac"
     sf.write(folder / file, samples, SR)
-    return {"file": file, "label": label, "group": Path(file).stem, "kind": kind, "sha256": _checksum(samples)}
+    return {"file": file, "label": label, "group": Path(file).stem, "kind": kind,
+            "sha256": _checksum(samples)}
 
 # %% ../nbs/06_recordings.ipynb #efb77b0b
 def make_roadside(
@@ -225,9 +255,12 @@ def make_roadside(
     try:
         for label in CLASSES: (part / label).mkdir()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            rows = list(progress(pool.map(lambda r: _render_into(part, *r), ROADSIDE), "rendering roadside", len(ROADSIDE)))
+            rows = list(progress(pool.map(lambda r: _render_into(part, *r), ROADSIDE),
+                                 "rendering roadside", len(ROADSIDE)))
         with open(part / "manifest.csv", "w", newline="", encoding="utf-8") as f:
-            out = csv.DictWriter(f, list(rows[0]), lineterminator="\n"); out.writeheader(); out.writerows(rows)
+            out = csv.DictWriter(f, list(rows[0]), lineterminator="\n")
+            out.writeheader()
+            out.writerows(rows)
         part.chmod(0o755)
         try: part.rename(folder)
         except OSError:
@@ -243,13 +276,21 @@ def _roadside(sr):
         try:
             data, rows = load_folder(folder, SR, "roadside"), _manifest(folder)
             whole = len(data.recordings) == len(ROADSIDE) and all(
-                r.group == r.path.stem and _checksum(np.round(r.wav * 32768)) == rows[r.path.relative_to(folder).as_posix()]["sha256"] for r in data.recordings)
+                r.group == r.path.stem and _checksum(np.round(r.wav * 32768))
+                == rows[r.path.relative_to(folder).as_posix()]["sha256"]
+                for r in data.recordings)
         except (SirenbookFileError, KeyError): whole = False
         if whole: break
-        if attempt == 2: raise SirenbookFileError(f"{folder}: the data set in it cannot be mended; remove the folder and try again")
+        if attempt == 2:
+            raise SirenbookFileError(f"{folder}: the data set in it cannot be mended; "
+                                     "remove the folder and try again")
         try: shutil.rmtree(folder)
-        except OSError: raise SirenbookFileError(f"{folder}: the data set in it is damaged but cannot be removed; remove it, or set SIRENBOOK_DATA to another folder") from None
-    for r in data.recordings if sr != SR else (): r.wav, r.sr = np.clip(soxr.resample(r.wav, SR, sr), -1, 1), sr
+        except OSError:
+            raise SirenbookFileError(
+                f"{folder}: the data set in it is damaged but cannot be removed; "
+                "remove it, or set SIRENBOOK_DATA to another folder") from None
+    for r in data.recordings if sr != SR else ():
+        r.wav, r.sr = np.clip(soxr.resample(r.wav, SR, sr), -1, 1), sr
     return data
 
 # %% ../nbs/06_recordings.ipynb #4c077dcb
@@ -258,10 +299,13 @@ NAMES = ("roadside", "article", "esvs")
 
 def _article(sr):
     "The article's two files, one recording a class."
-    folder = next((d / "article" for d in data_dirs() if (d / "article").is_dir()), data_dirs()[0] / "article")
+    folder = next((d / "article" for d in data_dirs() if (d / "article").is_dir()),
+                  data_dirs()[0] / "article")
     paths = [folder / ARTICLE_FILES[c] for c in CLASSES]
     for p in paths:
-        if not p.is_file(): raise SirenbookFileError(f"{p}: there is no such file; the article's recordings belong there")
+        if not p.is_file():
+            raise SirenbookFileError(
+                f"{p}: there is no such file; the article's recordings belong there")
     return _read(paths, CLASSES, CLASSES, sr, "article")
 
 def load_dataset(
@@ -273,7 +317,11 @@ def load_dataset(
     if name_or_path == "article": return _article(sr)
     if name_or_path == "esvs":
         found = [d / "esvs" for d in data_dirs() if (d / "esvs").is_dir()]
-        if not found: raise SirenbookFileError(f"{data_dirs()[0] / 'esvs'}: there is no such folder; the class folders of esvs belong there")
+        if not found:
+            raise SirenbookFileError(f"{data_dirs()[0] / 'esvs'}: there is no such folder; "
+                                     "the class folders of esvs belong there")
         return load_folder(found[0], sr, "esvs")
-    if str(name_or_path) and Path(name_or_path).exists() or os.sep in str(name_or_path): return load_folder(name_or_path, sr)
-    raise SirenbookFileError(f"no data set is called {str(name_or_path)!r}: there are {', '.join(NAMES)}, or give a folder")
+    if str(name_or_path) and Path(name_or_path).exists() or os.sep in str(name_or_path):
+        return load_folder(name_or_path, sr)
+    raise SirenbookFileError(f"no data set is called {str(name_or_path)!r}: "
+                             f"there are {', '.join(NAMES)}, or give a folder")

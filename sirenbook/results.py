@@ -18,7 +18,8 @@ from .training import evaluate, set_seed, train
 
 # %% ../nbs/14_verdict.ipynb #0d173154
 SETUPS = {("cnn", "time"): (cnn, SAMPLES), ("lstm", "time"): (lstm, FRAMES),
-          ("cnn", "spectrogram"): (cnn, SPECTROGRAM), ("lstm", "spectrogram"): (lstm, SPECTROGRAM)}
+          ("cnn", "spectrogram"): (cnn, SPECTROGRAM),
+          ("lstm", "spectrogram"): (lstm, SPECTROGRAM)}
 WIRINGS, SPLITS = ("printed", "chained"), ("random", "grouped")
 COLUMNS = ("dataset", "split", "model", "features", "wiring", "seed", "n_train", "n_test",
            "accuracy", "balanced_accuracy", "roc_auc")
@@ -52,8 +53,10 @@ def experiment(
     network = build(input_shape, wiring)
     train(network, train_part, validation_part, epochs, seed=seed)
     s = evaluate(network, test_part)
-    return dict(split=split, model=model, features=features, wiring=wiring, seed=seed, n_train=len(train_part[1]), n_test=len(test_part[1]),
-                accuracy=round(s.accuracy, 4), balanced_accuracy=round(s.balanced_accuracy, 4), roc_auc=round(s.roc_auc, 4))
+    return dict(split=split, model=model, features=features, wiring=wiring, seed=seed,
+                n_train=len(train_part[1]), n_test=len(test_part[1]),
+                accuracy=round(s.accuracy, 4),
+                balanced_accuracy=round(s.balanced_accuracy, 4), roc_auc=round(s.roc_auc, 4))
 
 # %% ../nbs/14_verdict.ipynb #657e09ff
 def load_results(
@@ -62,10 +65,16 @@ def load_results(
     "Read a results file."
     path = Path(path)
     if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
-    with open(path, newline="", encoding="utf-8") as f: rows = list(csv.DictReader(f))
-    if rows and set(rows[0]) != set(COLUMNS): raise SirenbookFileError(f"{path}: needs the columns {', '.join(COLUMNS)}")
-    for r in rows:
-        for c in COLUMNS[5:]: r[c] = float(r[c]) if "." in r[c] else int(r[c])
+    try:
+        with open(path, newline="", encoding="utf-8") as f:
+            rows = list(table := csv.DictReader(f))
+        if set(table.fieldnames or ()) != set(COLUMNS):
+            raise SirenbookFileError(f"{path}: needs the columns {', '.join(COLUMNS)}")
+        for r in rows:
+            r.update({c: int(r[c]) for c in COLUMNS[5:8]} | {c: float(r[c]) for c in COLUMNS[8:]})
+    except (UnicodeDecodeError, csv.Error, TypeError, ValueError) as e:
+        if isinstance(e, SirenbookFileError): raise
+        raise SirenbookFileError(f"{path}: not a results file, or one that was cut off") from None
     return rows
 
 # %% ../nbs/14_verdict.ipynb #9ca05cfb
@@ -73,7 +82,9 @@ def _save(rows, path):
     "Write all rows to a file that is never half-written."
     part = Path(f"{path}.part")
     with open(part, "w", newline="", encoding="utf-8") as f:
-        out = csv.DictWriter(f, COLUMNS, lineterminator="\n"); out.writeheader(); out.writerows(rows)
+        out = csv.DictWriter(f, COLUMNS, lineterminator="\n")
+        out.writeheader()
+        out.writerows(rows)
     os.replace(part, path)
 
 # %% ../nbs/14_verdict.ipynb #60036aa6
@@ -93,15 +104,18 @@ def run_experiments(
             data = load_dataset(name)
             chunks = chunk_dataset(data, short="drop")
             for (model, features), (_, shape) in SETUPS.items():
-                todo = [(w, s) for w in WIRINGS for s in SPLITS if (data.name, s, model, features, w, seed) not in done]
+                todo = [(w, s) for w in WIRINGS for s in SPLITS
+                        if (data.name, s, model, features, w, seed) not in done]
                 X = inputs(chunks, shape) if todo else None
                 for wiring, split in todo:
-                    rows.append({"dataset": data.name} | experiment(chunks, X, model, features, wiring, split, seed, epochs))
+                    rows.append({"dataset": data.name} | experiment(
+                        chunks, X, model, features, wiring, split, seed, epochs))
                     print(*rows[-1].values())
                     _save(rows, path)
 
 # %% ../nbs/14_verdict.ipynb #13884671
-ARTICLE = {("cnn", "time"): 77.0, ("lstm", "time"): 91.0, ("cnn", "spectrogram"): 97.0, ("lstm", "spectrogram"): 90.5}
+ARTICLE = {("cnn", "time"): 77.0, ("lstm", "time"): 91.0,
+           ("cnn", "spectrogram"): 97.0, ("lstm", "spectrogram"): 90.5}
 
 def percent(
     values,  # shares, 0 to 1
@@ -117,9 +131,11 @@ def verdict(
     dataset:str,   # which data set
 ) -> list:         # one dict for each network
     "The article's accuracy beside ours, for each wiring and split."
-    pick = lambda **wanted: [r["accuracy"] for r in rows if r["dataset"] == dataset and all(r[k] == v for k, v in wanted.items())]
+    pick = lambda **wanted: [r["accuracy"] for r in rows if r["dataset"] == dataset
+                             and all(r[k] == v for k, v in wanted.items())]
     return [{"network": f"{m.upper()}, {f}", "article": ARTICLE[m, f]} | {
-        f"{w}, {s}": percent(pick(model=m, features=f, wiring=w, split=s)) for w in WIRINGS for s in SPLITS} for m, f in SETUPS]
+        f"{w}, {s}": percent(pick(model=m, features=f, wiring=w, split=s))
+        for w in WIRINGS for s in SPLITS} for m, f in SETUPS]
 
 # %% ../nbs/14_verdict.ipynb #5f76a764
 def plot_verdict(
@@ -132,12 +148,16 @@ def plot_verdict(
     "Dots for every run: random split against leak-free split, network by network."
     for j, (split, color) in enumerate((("random", "#999999"), ("grouped", "black"))):
         for i, (model, features) in enumerate(SETUPS):
-            mine = [r for r in rows if (r["dataset"], r["split"], r["model"], r["features"]) == (dataset, split, model, features)]
+            mine = [r for r in rows if (r["dataset"], r["split"], r["model"], r["features"])
+                    == (dataset, split, model, features)]
             for wiring, marker in zip(WIRINGS, "o^"):
                 dots = [100 * r["accuracy"] for r in mine if r["wiring"] == wiring]
-                ax.plot(dots, [i + 0.3 * j - 0.15] * len(dots), marker, color=color, alpha=.7, ms=6,
+                ax.plot(dots, [i + 0.3 * j - 0.15] * len(dots), marker,
+                        color=color, alpha=.7, ms=6,
                         label=f"{split} split, {wiring}" if i == 0 else None)
-    ax.plot(list(ARTICLE.values()), range(len(ARTICLE)), "|", color="#c8553d", ms=22, mew=2, label="article")
-    ax.set(yticks=range(len(SETUPS)), yticklabels=[f"{m.upper()}, {f}" for m, f in SETUPS], xlabel="accuracy (%)", title=title)
+    ax.plot(list(ARTICLE.values()), range(len(ARTICLE)), "|",
+            color="#c8553d", ms=22, mew=2, label="article")
+    ax.set(yticks=range(len(SETUPS)), yticklabels=[f"{m.upper()}, {f}" for m, f in SETUPS],
+           xlabel="accuracy (%)", title=title)
     ax.axvline(50, ls=":", color="#888888")
     return ax

@@ -39,7 +39,8 @@ def wind(
     n = round(seconds * sr)
     corner_hz = rng.uniform(60, 250)
     gusts = shaped_noise(n, rng, lambda f: f < 0.6, sr) * rng.uniform(0.1, 0.4)
-    return unit(shaped_noise(n, rng, lambda f: 1 / (1 + (f / corner_hz) ** 2), sr) * np.exp(gusts))
+    return unit(shaped_noise(n, rng, lambda f: 1 / (1 + (f / corner_hz) ** 2), sr)
+                * np.exp(gusts))
 
 # %% ../nbs/05_roads.ipynb #12207abd
 def tyres(
@@ -70,7 +71,8 @@ def engine(
     n = round(seconds * sr)
     knots = rng.uniform(700, 4500, rng.integers(2, 6))
     rpm = np.interp(np.linspace(0, 1, n), np.sort(rng.uniform(0, 1, len(knots))), knots)
-    f0_hz = firing_hz(rpm * (1 + 0.004 * shaped_noise(n, rng, lambda f: f < 8, sr)), rng.choice([3, 4, 6]))
+    f0_hz = firing_hz(rpm * (1 + 0.004 * shaped_noise(n, rng, lambda f: f < 8, sr)),
+                      rng.choice([3, 4, 6]))
     comb = oscillate(f0_hz, sr, harmonics=np.arange(1, 25) ** -rng.uniform(0.7, 1.4))
     return unit(unit(comb) + 0.5 * shaped_noise(n, rng, lambda f: 1 / (1 + f / 300), sr))
 
@@ -83,11 +85,13 @@ def horn(
     "A car horn, pressed a few times."
     n, t = round(seconds * sr), times(round(seconds * sr), sr)
     low_hz, overtones = rng.uniform(330, 480), np.arange(1, 13) ** -rng.uniform(0.4, 0.9)
-    reeds = sum(oscillate(np.full(n, f), sr, harmonics=overtones) for f in (low_hz, low_hz * rng.uniform(1.18, 1.27)))
+    reeds = sum(oscillate(np.full(n, f), sr, harmonics=overtones)
+                for f in (low_hz, low_hz * rng.uniform(1.18, 1.27)))
     pressed = np.zeros(n)
     for start_s in np.arange(rng.uniform(0, 1), seconds, rng.uniform(1.2, 3.0)):
         length_s = rng.uniform(0.2, 1.1)
-        pressed = np.maximum(pressed, np.clip(np.minimum(t - start_s, start_s + length_s - t) / 0.02, 0, 1))
+        pressed = np.maximum(pressed, np.clip(
+            np.minimum(t - start_s, start_s + length_s - t) / 0.02, 0, 1))
     return unit(reeds * pressed)
 
 # %% ../nbs/05_roads.ipynb #2d26225c
@@ -114,7 +118,8 @@ class Scene:
 
 def _passing(part, seconds, rng, sr):
     "A part with the loudness of a vehicle that goes by, never falling below a fifth."
-    gain = passing_gain(seconds, sr, nearest_m=rng.uniform(5, 25), speed_mps=rng.uniform(4, 20), at_s=rng.uniform(0, seconds))
+    gain = passing_gain(seconds, sr, nearest_m=rng.uniform(5, 25),
+                        speed_mps=rng.uniform(4, 20), at_s=rng.uniform(0, seconds))
     return part * np.maximum(gain, 0.2)
 
 # %% ../nbs/05_roads.ipynb #88865c3a
@@ -127,14 +132,18 @@ def scene(
     "A randomly drawn street, with or without a siren."
     if seconds <= 0: raise SirenbookError(f"a scene lasts longer than {seconds} s")
     go_by = lambda make: unit(_passing(make(seconds, rng, sr), seconds, rng, sr))
-    street = {"wind": rng.uniform(0.2, 1) * wind(seconds, rng, sr), "tyres": rng.uniform(0.3, 1) * go_by(tyres),
+    street = {"wind": rng.uniform(0.2, 1) * wind(seconds, rng, sr),
+              "tyres": rng.uniform(0.3, 1) * go_by(tyres),
               "engine": rng.uniform(0.2, 1) * go_by(engine)}
     if siren_kind: front = {"siren": go_by(lambda s, r, sr: siren(siren_kind, s, r, sr))}
     else: front = {"near engine": rng.uniform(0.3, 1) * go_by(engine)}
-    if rng.uniform() < (0.3 if siren_kind else 0.6): front["horn"] = rng.uniform(0.3, 1) * horn(seconds, rng, sr)
+    if rng.uniform() < (0.3 if siren_kind else 0.6):
+        front["horn"] = rng.uniform(0.3, 1) * horn(seconds, rng, sr)
     snr_db, level_db = rng.uniform(-3, 18), rng.uniform(-38, -20)
     foreground, background = (np.sqrt(np.mean(sum(p.values()) ** 2)) for p in (front, street))
-    parts = {k: v / foreground * 10 ** (snr_db / 20) for k, v in front.items()} | {k: v / background for k, v in street.items()}
+    parts = ({k: v / foreground * 10 ** (snr_db / 20) for k, v in front.items()}
+             | {k: v / background for k, v in street.items()})
     whole = sum(parts.values())
     gain = min(10 ** (level_db / 20) / np.sqrt(np.mean(whole ** 2)), 0.99 / np.abs(whole).max())
-    return Scene((gain * whole).astype(np.float32), {k: gain * v for k, v in parts.items()}, siren_kind, snr_db)
+    return Scene((gain * whole).astype(np.float32),
+                 {k: gain * v for k, v in parts.items()}, siren_kind, snr_db)

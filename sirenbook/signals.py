@@ -30,7 +30,8 @@ def need(
     try: return importlib.import_module(module)
     except ModuleNotFoundError as e:
         missing = (e.name or module).split(".")[0]  # itself, or what it needs in turn
-        raise SirenbookError(f"{missing} is not installed: pip install 'sirenbook[{extra}]'") from None
+        raise SirenbookError(
+            f"{missing} is not installed: pip install 'sirenbook[{extra}]'") from None
 
 # %% ../nbs/01_signals.ipynb #63a34446
 def progress(
@@ -40,7 +41,8 @@ def progress(
 ):                   # the same items, one by one
     "Walk through `items`, with a bar on stderr if somebody is looking."
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return tqdm(items, label, total, leave=False, disable=not watched or os.environ.get("TQDM_DISABLE") == "1")
+    return tqdm(items, label, total, leave=False,
+                disable=not watched or os.environ.get("TQDM_DISABLE") == "1")
 
 # %% ../nbs/01_signals.ipynb #636c6fa8
 def times(
@@ -100,4 +102,5 @@ def quantize(
 ) -> np.ndarray:     # the rounded waveform, float32
     "Round a waveform to 2**bits levels."
     step = 2.0 ** (1 - bits)
-    return (np.clip(np.round(wav / step), -2 ** (bits - 1), 2 ** (bits - 1) - 1) * step).astype(np.float32)
+    return (np.clip(np.round(wav / step), -2 ** (bits - 1), 2 ** (bits - 1) - 1)
+            * step).astype(np.float32)

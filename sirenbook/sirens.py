@@ -16,12 +16,13 @@ def oscillate(
     *,
     harmonics=(1.0,),            # strengths of the 1st, 2nd, 3rd … multiple of f0
 ) -> np.ndarray:                 # float64, `(n_samples,)`, peak at most sum(harmonics)
-    "A tone with overtones whose frequency changes; overtones near and above sr/2 fade out, so nothing aliases."
+    "A tone with overtones that follows a tune; what nears sr/2 fades out, so nothing aliases."
     phase = 2 * np.pi * np.cumsum(f0_hz) / sr
     wav, top_hz = np.zeros(len(phase)), np.max(f0_hz)
     for k, strength in enumerate(harmonics, 1):
         overtone = strength * np.sin(k * phase)
-        if k * top_hz > 0.43 * sr: overtone *= np.clip((0.48 * sr - k * f0_hz) / (0.05 * sr), 0, 1)
+        if k * top_hz > 0.43 * sr:
+            overtone *= np.clip((0.48 * sr - k * f0_hz) / (0.05 * sr), 0, 1)
         wav += overtone
     return wav
 
@@ -79,12 +80,16 @@ def siren(
     sr:int=SR,                  # sample rate, Hz
 ) -> np.ndarray:                # float64, RMS 1, `(n_samples,)`
     "A siren as a randomly drawn vehicle might have it."
-    if kind not in KINDS: raise SirenbookError(f"no siren is called {kind!r}; there are {', '.join(KINDS)}")
+    if kind not in KINDS:
+        raise SirenbookError(f"no siren is called {kind!r}; there are {', '.join(KINDS)}")
     phase = rng.uniform()
-    if kind == "hi-lo": f0_hz = hi_lo_hz(seconds, sr, low_hz=rng.uniform(360, 470), period_s=rng.uniform(1.0, 2.4), phase=phase)
+    if kind == "hi-lo":
+        f0_hz = hi_lo_hz(seconds, sr, low_hz=rng.uniform(360, 470),
+                         period_s=rng.uniform(1.0, 2.4), phase=phase)
     else:
         period_s = rng.uniform(2, 6) if kind == "wail" else rng.uniform(0.24, 0.4)
-        f0_hz = wail_hz(seconds, sr, low_hz=rng.uniform(450, 750), high_hz=rng.uniform(1100, 1800), period_s=period_s, phase=phase)
+        f0_hz = wail_hz(seconds, sr, low_hz=rng.uniform(450, 750),
+                        high_hz=rng.uniform(1100, 1800), period_s=period_s, phase=phase)
     harmonics = np.array(BRIGHT) ** rng.uniform(0.6, 2.0) * rng.uniform(0.7, 1.3, len(BRIGHT))
     wav = oscillate(f0_hz, sr, harmonics=harmonics)
     return wav / np.sqrt(np.mean(wav ** 2))

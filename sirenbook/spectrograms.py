@@ -21,7 +21,7 @@ def tukey(
 
 # %% ../nbs/03_spectrograms.ipynb #7248172b
 def _recording_beneath(chunks, hop_length):
-    "The waveform that overlapping chunks are a view of, and the frames from one chunk to the next; or None."
+    "The waveform that chunks are a view of, and the frames from one to the next; or None."
     step, item = chunks.strides
     if len(chunks) < 2 or item != chunks.itemsize or step % (item * hop_length): return None
     step //= item
@@ -33,7 +33,8 @@ def _recording_beneath(chunks, hop_length):
 def _log_frames(wav, sr, nperseg, hop_length, eps, out):
     "Log power of every frame of `wav`, written into `out` (n_frames, n_bins)."
     window = tukey(nperseg)
-    window = (window * np.sqrt(2 / (sr * np.sum(window ** 2)))).astype(np.float32)  # one-sided power per hertz
+    # one-sided power per hertz
+    window = (window * np.sqrt(2 / (sr * np.sum(window ** 2)))).astype(np.float32)
     average = np.full(nperseg, 1 / nperseg, np.float32)
     frames = sliding_window_view(wav, nperseg)[::hop_length]
     for i in range(0, len(frames), 256):
@@ -55,10 +56,11 @@ def log_spectrogram(
     noverlap:int=160,     # samples that neighbouring frames share
     eps:float=1e-10,      # added to the power before the logarithm
 ) -> np.ndarray:          # log power spectral density, float32, `(n, n_frames, nperseg // 2 + 1)`
-    "The article's log(scipy.signal.spectrogram(...).T + eps) of every chunk; shared audio is transformed once."
+    "The article's log(spectrogram + eps) of every chunk; shared audio is transformed once."
     chunks = np.asarray(chunks, np.float32)
     if chunks.ndim != 2 or not 0 <= noverlap < nperseg <= chunks.shape[1]:
-        raise SirenbookError(f"chunks of shape {chunks.shape} do not hold frames of {nperseg} samples that share {noverlap}")
+        raise SirenbookError(f"chunks of shape {chunks.shape} do not hold frames of "
+                             f"{nperseg} samples that share {noverlap}")
     hop_length = nperseg - noverlap
     n_frames, n_bins = 1 + (chunks.shape[1] - nperseg) // hop_length, nperseg // 2 + 1
     out = np.empty((len(chunks), n_frames, n_bins), np.float32)
@@ -75,7 +77,7 @@ def log_spectrogram(
 # %% ../nbs/03_spectrograms.ipynb #f6cc804c
 def standardize(
     x:np.ndarray,  # features, `(..., n_frames, n_bins)`
-) -> np.ndarray:   # float32, same shape; each bin has mean 0 and, unless constant, deviation 1 over the frames
+) -> np.ndarray:   # float32, same shape; each bin has mean 0 and deviation 1 (0 if constant)
     "Standardise every frequency bin over the time of its chunk; a constant bin becomes zero."
     x = np.asarray(x, np.float32)
     out = x - x.mean(-2, keepdims=True)
@@ -87,8 +89,9 @@ def standardize(
 def frames(
     chunks:np.ndarray,    # waveforms, `(n, n_samples)`
     frame_length:int=160, # samples in a frame
-) -> np.ndarray:          # `(n, n_samples // frame_length, frame_length)`, a view where memory allows
+) -> np.ndarray:          # `(n, n_samples // frame_length, frame_length)`, a view if possible
     "Cut chunks into frames, end to end."
     if chunks.ndim != 2 or chunks.shape[1] % frame_length:
-        raise SirenbookError(f"chunks of shape {chunks.shape} do not divide into frames of {frame_length} samples")
+        raise SirenbookError(f"chunks of shape {chunks.shape} do not divide into frames of "
+                             f"{frame_length} samples")
     return chunks.reshape(len(chunks), -1, frame_length)

@@ -27,14 +27,21 @@ def set_seed(
 def _check(model, part, name):
     "Inputs and labels of a part, if a model can learn from them or be scored on them."
     try: X, y = part
-    except (TypeError, ValueError): raise SirenbookError(f"the {name} part must be a pair (X, y)") from None
+    except (TypeError, ValueError):
+        raise SirenbookError(f"the {name} part must be a pair (X, y)") from None
     X, y = np.asarray(X), np.asarray(y).ravel()
     if not len(X): raise SirenbookError(f"the {name} part is empty")
-    if len(X) != len(y): raise SirenbookError(f"the {name} part has {len(X)} inputs but {len(y)} labels")
-    if X.shape[1:] != model.input_shape[1:]: raise SirenbookError(f"the model takes inputs {model.input_shape[1:]}, the {name} part has {X.shape[1:]}")
-    if not set(np.unique(y)) <= set(range(len(CLASSES))): raise SirenbookError(f"the labels of the {name} part are not class numbers")
-    if name != "validation" and len(np.unique(y)) < 2: raise SirenbookError(f"the {name} part holds one class only")
-    if not all(np.isfinite(X[i:i + 256]).all() for i in range(0, len(X), 256)): raise SirenbookError(f"the {name} part holds NaN or infinity")
+    if len(X) != len(y):
+        raise SirenbookError(f"the {name} part has {len(X)} inputs but {len(y)} labels")
+    if X.shape[1:] != model.input_shape[1:]:
+        raise SirenbookError(f"the model takes inputs {model.input_shape[1:]}, "
+                             f"the {name} part has {X.shape[1:]}")
+    if not set(np.unique(y)) <= set(range(len(CLASSES))):
+        raise SirenbookError(f"the labels of the {name} part are not class numbers")
+    if name != "validation" and len(np.unique(y)) < 2:
+        raise SirenbookError(f"the {name} part holds one class only")
+    if not all(np.isfinite(X[i:i + 256]).all() for i in range(0, len(X), 256)):
+        raise SirenbookError(f"the {name} part holds NaN or infinity")
     return X, y.astype(np.float32)
 
 # %% ../nbs/09_training.ipynb #0b640cb6
@@ -53,8 +60,10 @@ def _epoch(step, X, y, order, batch_size):
 
 def _check_path(path):
     "Whether a checkpoint can be written there, before any time is spent."
-    if Path(path).suffix != ".keras": raise SirenbookFileError(f"{path}: a checkpoint is a .keras file")
-    if not Path(path).parent.is_dir(): raise SirenbookFileError(f"{path}: there is no such folder to keep a checkpoint in")
+    if Path(path).suffix != ".keras":
+        raise SirenbookFileError(f"{path}: a checkpoint is a .keras file")
+    if not Path(path).parent.is_dir():
+        raise SirenbookFileError(f"{path}: there is no such folder to keep a checkpoint in")
 
 def _save(model, path):
     "Save a model so that the file is whole at any moment."
@@ -72,7 +81,7 @@ def train(
     batch_size:int=32,
     seed:int=0,            # seed of shuffling and dropout
     *,
-    checkpoint=None,       # where to keep the best epoch, a .keras file; None keeps it in the model only
+    checkpoint=None,       # a .keras file for the best epoch; None keeps it in the model only
 ) -> Training:
     "Fit a model and leave it with the weights of the epoch that validates best."
     X, y = _check(model, train, "training")
@@ -84,11 +93,13 @@ def train(
     for epoch in progress(range(1, epochs + 1), "training"):
         learned = _epoch(model.train_on_batch, X, y, rng.permutation(len(X)), batch_size)
         measured = _epoch(model.test_on_batch, X_val, y_val, np.arange(len(X_val)), batch_size)
-        for values, value in zip(history.values(), (*learned, *measured)): values.append(float(value))
+        for values, value in zip(history.values(), (*learned, *measured)):
+            values.append(float(value))
         if measured[0] < lowest:
             best, lowest, weights = epoch, measured[0], model.get_weights()
             if checkpoint: _save(model, checkpoint)
-    if best is None: raise SirenbookError("training came to no finite validation loss; is the input scaled?")
+    if best is None:
+        raise SirenbookError("training came to no finite validation loss; is the input scaled?")
     model.set_weights(weights)
     return Training(history, best, time.perf_counter() - start)
 
@@ -105,7 +116,8 @@ class Scores:
 
     def row(self, **what) -> dict:
         "The three measures as a row of a table, after whatever says what was scored."
-        return what | {m.replace("_", " "): f"{getattr(self, m):.3f}" for m in ("accuracy", "balanced_accuracy", "roc_auc")}
+        return what | {m.replace("_", " "): f"{getattr(self, m):.3f}"
+                       for m in ("accuracy", "balanced_accuracy", "roc_auc")}
 
     def roc(self) -> tuple:  # (false alarm rates, shares of sirens found)
         "The ROC curve, with sirens as what is to be found."
@@ -119,7 +131,8 @@ def score(
 ) -> Scores:
     "Compare a model's answers with the truth."
     metrics, guess = need("sklearn.metrics"), (p > 0.5).astype(int)
-    return Scores(metrics.accuracy_score(y, guess), metrics.balanced_accuracy_score(y, guess), metrics.roc_auc_score(y, p),
+    return Scores(metrics.accuracy_score(y, guess), metrics.balanced_accuracy_score(y, guess),
+                  metrics.roc_auc_score(y, p),
                   metrics.confusion_matrix(y, guess, labels=range(len(CLASSES))), y, p)
 
 # %% ../nbs/09_training.ipynb #791a59db
@@ -133,7 +146,8 @@ def evaluate(
 
 def _outputs(model, X):
     "The sigmoid outputs for prepared inputs, `(n,)`, in batches so that memory stays small."
-    return np.concatenate([np.asarray(model.predict_on_batch(X[i:i + 64])).ravel() for i in range(0, len(X), 64)])
+    return np.concatenate([np.asarray(model.predict_on_batch(X[i:i + 64])).ravel()
+                           for i in range(0, len(X), 64)])
 
 # %% ../nbs/09_training.ipynb #9e4e7bbb
 @dataclass
@@ -161,7 +175,8 @@ def play_prediction(
     i:int,   # which chunk
 ) -> Player: # shown by the notebook
     "A player for one chunk, labelled with its true and its predicted class."
-    return play(chunks[i], label=f"true: {CLASSES[chunks.y[i]]}; predicted: {predict(model, chunks[i])}")
+    return play(chunks[i], label=f"true: {CLASSES[chunks.y[i]]}; "
+                                 f"predicted: {predict(model, chunks[i])}")
 
 # %% ../nbs/09_training.ipynb #64affac1
 def load_model(
@@ -170,4 +185,6 @@ def load_model(
     "Load a model that `train` kept."
     if not Path(path).is_file(): raise SirenbookFileError(f"{path}: there is no such file")
     try: return keras.models.load_model(path, safe_mode=True)
-    except Exception: raise SirenbookFileError(f"{path}: not a model that Keras can load, or one that was cut off") from None
+    except Exception:
+        raise SirenbookFileError(
+            f"{path}: not a model that Keras can load, or one that was cut off") from None

@@ -55,8 +55,10 @@ def plot_spectrogram(
     "Draw a waveform's spectrogram in dB."
     ax = new_axes(ax)
     n_fft = min(n_fft, len(wav))
-    quiet = 1e-9 * np.random.default_rng(0).standard_normal(len(wav))  # far below 16 bits, so that silence has a level
-    power, _, _, image = ax.specgram(np.asarray(wav) + quiet, NFFT=n_fft, Fs=sr, noverlap=n_fft // 2, cmap=CMAP, scale="dB")
+    # far below 16 bits, so that silence has a level
+    quiet = 1e-9 * np.random.default_rng(0).standard_normal(len(wav))
+    power, _, _, image = ax.specgram(np.asarray(wav) + quiet, NFFT=n_fft, Fs=sr,
+                                     noverlap=n_fft // 2, cmap=CMAP, scale="dB")
     top = 10 * np.log10(power.max() + 1e-20)
     image.set_clim(top - range_db, top)
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title, xlim=(0, len(wav) / sr))
@@ -76,7 +78,8 @@ def plot_features(
     "Draw a feature matrix as a picture, time to the right and frequency upward."
     ax = new_axes(ax)
     low, high = limits or (None, None)
-    image = ax.imshow(np.asarray(x).T, origin="lower", aspect="auto", cmap=CMAP, vmin=low, vmax=high,
+    image = ax.imshow(np.asarray(x).T, origin="lower", aspect="auto",
+                      cmap=CMAP, vmin=low, vmax=high,
                       extent=(0, seconds, 0, top_hz), interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label=label)
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
@@ -91,7 +94,8 @@ def mp3(
 ) -> bytes:          # an MP3 file
     "Encode a waveform as MP3, at its own loudness."
     wav = np.clip(np.asarray(wav, np.float32), -1, 1)
-    if wav.ndim != 1 or not len(wav): raise SirenbookError(f"a player takes a waveform (n_samples,), not {wav.shape}")
+    if wav.ndim != 1 or not len(wav):
+        raise SirenbookError(f"a player takes a waveform (n_samples,), not {wav.shape}")
     if sr not in MP3_RATES: wav, sr = soxr.resample(wav, sr, 48000), 48000
     file = io.BytesIO()
     sf.write(file, wav, sr, format="MP3", bitrate_mode="CONSTANT", compression_level=0.7)
@@ -103,7 +107,7 @@ def _picture(wav, sr, view):
     fig = need("matplotlib.figure").Figure(figsize=(6.4, 1.5), dpi=100)
     ax = fig.add_axes((0, 0, 1, 1))
     if view == "wave": plot_wave(wav, sr, ax).set(ylim=(-1, 1))
-    else: plot_spectrogram(wav, sr, ax)
+    else: plot_spectrogram(wav, sr, ax, range_db=70).set(ylim=(0, min(4000, sr / 2)))
     ax.axis("off")
     file = io.BytesIO()
     fig.savefig(file, format="webp", pil_kwargs={"quality": 75})
@@ -135,18 +139,21 @@ def play(
     view:str="spectrogram",   # the picture above: "spectrogram" or "wave"
 ) -> Player:                  # shown by the notebook
     "A player under a picture of the sound, with a line that moves as it plays."
-    if view not in ("spectrogram", "wave"): raise SirenbookError(f"view is 'spectrogram' or 'wave', not {view!r}")
+    if view not in ("spectrogram", "wave"):
+        raise SirenbookError(f"view is 'spectrogram' or 'wave', not {view!r}")
     sound = base64.b64encode(mp3(wav, sr)).decode()
     label = html.escape(label or f"{len(wav) / sr:.1f} s of sound")
     kind = "Spectrogram" if view == "spectrogram" else "Waveform"
-    return Player(_PLAYER.format(label=label, alt=f"{kind}: {label}", src=_picture(np.asarray(wav), sr, view), mp3=sound))
+    return Player(_PLAYER.format(label=label, alt=f"{kind}: {label}",
+                                 src=_picture(np.asarray(wav), sr, view), mp3=sound))
 
 # %% ../nbs/02_viewing.ipynb #0006b667
 def row(
     *players:Player,  # what to compare
 ) -> Player:          # shown by the notebook
     "Players side by side."
-    return Player('<div class="sb-row" style="display:flex;flex-wrap:wrap;gap:1em">' + "".join(p.markup for p in players) + "</div>")
+    return Player('<div class="sb-row" style="display:flex;flex-wrap:wrap;gap:1em">'
+                  + "".join(p.markup for p in players) + "</div>")
 
 # %% ../nbs/02_viewing.ipynb #c89af8cd
 class _Table:
@@ -155,7 +162,8 @@ class _Table:
     def _repr_markdown_(self):
         heads = list(self.rows[0]) if self.rows else []
         line = lambda cells: "| " + " | ".join(str(c) for c in cells) + " |"
-        return "\n".join([line(heads), line("---" for _ in heads)] + [line(r[h] for h in heads) for r in self.rows])
+        return "\n".join([line(heads), line("---" for _ in heads)]
+                         + [line(r[h] for h in heads) for r in self.rows])
     __repr__ = _repr_markdown_
 
 def table(
@@ -194,8 +202,10 @@ def plot_confusion(
     ax = new_axes(ax, 2.8)
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     ax.imshow(share, cmap="Greys", vmin=0, vmax=1.4, aspect="auto")
-    for (i, j), n in np.ndenumerate(confusion): ax.text(j, i, f"{n}\n{share[i, j]:.0%}", ha="center", va="center")
-    ax.set(xticks=range(len(classes)), xticklabels=classes, yticks=range(len(classes)), yticklabels=classes,
+    for (i, j), n in np.ndenumerate(confusion):
+        ax.text(j, i, f"{n}\n{share[i, j]:.0%}", ha="center", va="center")
+    ax.set(xticks=range(len(classes)), xticklabels=classes,
+           yticks=range(len(classes)), yticklabels=classes,
            xlabel="predicted", ylabel="true", title=title)
     return ax
 
@@ -223,5 +233,6 @@ def exercise(
     for args, expected in cases:
         got = answer(*args)
         if got is None: return print(f"{answer.__name__}: waiting for your answer")
-        assert np.allclose(got, expected), f"{answer.__name__}{args} gives {got}, expected {expected}"
+        assert np.allclose(got, expected), (
+            f"{answer.__name__}{args} gives {got}, expected {expected}")
     print(f"{answer.__name__}: right")
