@@ -58,15 +58,9 @@ def _cut_off(path, file, n_read):
     unknown = said >= 0xFFFFF000 or 0x7FFFE000 <= said <= 0x80000000
     return there < said and not unknown
 
-# %% ../nbs/06_recordings.ipynb #7dd61f64
-def load_wav(
-    path,          # a wav, flac, ogg or mp3 file
-    sr:int=SR,     # sample rate wanted, Hz
-) -> np.ndarray:   # mono float32 within [-1, 1], `(n_samples,)`
-    "Read a recording, average its channels, and resample it."
-    path = Path(path)
-    if sr != int(sr) or sr < 1:
-        raise SirenbookError(f"sr is a whole number of samples a second, not {sr}")
+# %% ../nbs/06_recordings.ipynb #4b338ee6
+def _decode(path):
+    "The samples of a file, `(n_samples, n_channels)`, and their rate."
     if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
     if not path.stat().st_size: raise SirenbookFileError(f"{path}: the file is empty")
     try:
@@ -82,6 +76,17 @@ def load_wav(
     if cut:
         raise SirenbookFileError(
             f"{path}: the file is cut off; it holds less sound than its header says")
+    return wav, rate
+
+# %% ../nbs/06_recordings.ipynb #7dd61f64
+def load_wav(
+    path,          # a wav, flac, ogg or mp3 file
+    sr:int=SR,     # sample rate wanted, Hz
+) -> np.ndarray:   # mono float32 within [-1, 1], `(n_samples,)`
+    "Read a recording, average its channels, and resample it."
+    if sr != int(sr) or sr < 1:
+        raise SirenbookError(f"sr is a whole number of samples a second, not {sr}")
+    wav, rate = _decode(Path(path))
     if not len(wav): raise SirenbookFileError(f"{path}: the file holds no samples")
     if not np.isfinite(wav).all():
         raise SirenbookFileError(

@@ -156,7 +156,8 @@ def plot_verdict(
                         color=color, alpha=.7, ms=6,
                         label=f"{split} split, {wiring}" if i == 0 else None)
     ax.plot(list(ARTICLE.values()), range(len(ARTICLE)), "|",
-            color="#c8553d", ms=22, mew=2, label="article")
+            color="tab:purple", ms=22, mew=2)
+    ax.plot([], [], "|", color="tab:purple", ms=8, mew=2, label="article")
     ax.set(yticks=range(len(SETUPS)), yticklabels=[f"{m.upper()}, {f}" for m, f in SETUPS],
            xlabel="accuracy (%)", title=title)
     ax.axvline(50, ls=":", color="#888888")
