@@ -33,15 +33,15 @@ def _recording_beneath(chunks, hop_length):
 def _log_frames(wav, sr, nperseg, hop_length, eps, out):
     "Log power of every frame of `wav`, written into `out` (n_frames, n_bins)."
     window = tukey(nperseg)
-    # one-sided power per hertz
-    window = (window * np.sqrt(2 / (sr * np.sum(window ** 2)))).astype(np.float32)
+    window *= nperseg * np.sqrt(2 / (sr * np.sum(window ** 2)))  # one-sided power per hertz, after
+    window = window.astype(np.float32)          # norm="forward" below, which keeps numpy in 32 bits
     average = np.full(nperseg, 1 / nperseg, np.float32)
     frames = sliding_window_view(wav, nperseg)[::hop_length]
     for i in range(0, len(frames), 256):
         block = frames[i:i + 256].copy()
         block -= (block @ average)[:, None]
         block *= window
-        spectrum, power = np.fft.rfft(block), out[i:i + 256]
+        spectrum, power = np.fft.rfft(block, norm="forward"), out[i:i + 256]
         np.add(np.square(spectrum.real), np.square(spectrum.imag), out=power)
         power[:, 0] /= 2                                # 0 Hz and sr/2 have no mirror image
         if nperseg % 2 == 0: power[:, -1] /= 2
@@ -80,9 +80,11 @@ def standardize(
 ) -> np.ndarray:   # float32, same shape; each bin has mean 0 and deviation 1 (0 if constant)
     "Standardise every frequency bin over the time of its chunk; a constant bin becomes zero."
     x = np.asarray(x, np.float32)
-    out = x - x.mean(-2, keepdims=True)
-    spread = np.sqrt(np.mean(np.square(out), -2, keepdims=True))
-    out /= np.where(spread > 1e-4, spread, np.inf)
+    out, average = np.empty_like(x), np.full(x.shape[-2], 1 / x.shape[-2], np.float32)
+    for i in np.ndindex(x.shape[:-2]):          # chunk by chunk, so that each stays in the cache
+        np.subtract(x[i], average @ x[i], out=out[i])
+        spread = np.sqrt(average @ np.square(out[i]))
+        out[i] /= np.where(spread > 1e-4, spread, np.inf)
     return out
 
 # %% ../nbs/03_spectrograms.ipynb #53c9cecb
