@@ -25,6 +25,7 @@ class Theirs:
     "The article's way: files, loops, lists and copies, one thing after the other."
     def __init__(self, files, folder, epochs):
         import keras, librosa, scipy.signal, sklearn.model_selection   # before anything is measured, as a notebook does
+        librosa.load                                                   # librosa imports its parts when they are first named
         self.files, self.folder, self.epochs = files, folder, epochs
 
     def load(self):
