@@ -8,7 +8,7 @@ __all__ = ['chunk', 'Chunks', 'chunk_dataset', 'Split', 'random_split', 'shared_
 # %% ../nbs/07_chunks.ipynb #a813ed2f
 from dataclasses import dataclass
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from .recordings import CLASSES, class_index
 from .signals import SR, SirenbookError, need
 
@@ -26,10 +26,8 @@ def chunk(
     if n < 1 or step < 1:
         raise SirenbookError(
             f"seconds ({seconds}) and hop ({hop}) must each last at least one sample")
-    if len(wav) < n: view = np.empty((0, n), wav.dtype)
-    else: view = sliding_window_view(wav, n)[::step]
-    view.flags.writeable = False
-    return view
+    n_chunks, item = max(0, 1 + (len(wav) - n) // step), wav.strides[0]
+    return as_strided(wav, (n_chunks, n), (step * item, item), writeable=False)
 
 # %% ../nbs/07_chunks.ipynb #16a2a44d
 class Chunks:
@@ -45,7 +43,8 @@ class Chunks:
     def __len__(self): return len(self.y)
 
     def __getitem__(self, i):
-        if np.ndim(i) == 0: return self.views[self.recording[i]][self.place[i]]
+        if np.ndim(i) == 0 and not isinstance(i, slice):
+            return self.views[self.recording[i]][self.place[i]]
         return np.stack([self[j] for j in np.arange(len(self))[i]])
 
 # %% ../nbs/07_chunks.ipynb #2bfc3312
