@@ -135,11 +135,21 @@ def test_bad_checkpoint(tmp_path):
     with complains("no such folder"): train(cnn(SAMPLES), (X, Y), (X, Y), epochs=1, checkpoint=tmp_path/"no such folder"/"a.keras")
     assert not list(tmp_path.iterdir())
 
-def test_interrupted_training_leaves_no_file(tmp_path, monkeypatch):
-    path = tmp_path/"best.keras"
-    path.write_bytes(b"the model of yesterday")
-    monkeypatch.setattr(training._Bar, "on_epoch_end", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_interrupted_training_leaves_a_whole_file(tmp_path, monkeypatch):
+    path, walks, real = tmp_path/"best.keras", [], training._epoch
+    def epoch(*args):
+        walks.append(1)
+        if len(walks) == 3: raise KeyboardInterrupt  # the first epoch learned and measured; the second begins
+        return real(*args)
+    monkeypatch.setattr(training, "_epoch", epoch)
     with pytest.raises(KeyboardInterrupt): train(cnn(SAMPLES), (X, Y), (X, Y), epochs=2, checkpoint=path)
+    assert load_model(path).count_params() == 481 and [p.name for p in tmp_path.iterdir()] == ["best.keras"]
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path, model = tmp_path/"best.keras", cnn(SAMPLES)
+    path.write_bytes(b"the model of yesterday")
+    monkeypatch.setattr(type(model), "save", lambda self, path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt): train(model, (X, Y), (X, Y), epochs=2, checkpoint=path)
     assert path.read_bytes() == b"the model of yesterday" and [p.name for p in tmp_path.iterdir()] == ["best.keras"]
 
 def test_unknown_wiring():
