@@ -7,8 +7,8 @@ __all__ = ['NOISES', 'SCALES', 'T3_S', 'ALARMS', 'CHURCH', 'VOWELS_HZ', 'unit', 
            'shaped_noise', 'falling', 'hump', 'resonances', 'between', 'wander', 'wind', 'tyres', 'noise', 'comb',
            'timbre', 'curve', 'firing_hz', 'motor', 'engine', 'car', 'motorcycle', 'truck', 'beats', 'gate', 'lay',
            'scatter', 'horn', 'truck_horn', 'melody', 'musical_horn', 'smoke_alarm', 'reversing_beeper', 'crossing',
-           'car_alarm', 'struck', 'bell', 'bicycle_bell', 'phone', 'whistle', 'brakes', 'howling_wind', 'call', 'birds',
-           'hoots', 'crows', 'dog', 'cat', 'howl', 'voices', 'shouts', 'cry', 'crowd', 'applause', 'music',
+           'car_alarm', 'struck', 'bell', 'bicycle_bell', 'phone', 'chime', 'whistle', 'brakes', 'howling_wind', 'call',
+           'birds', 'hoots', 'crows', 'dog', 'cat', 'howl', 'voices', 'shouts', 'cry', 'crowd', 'applause', 'music',
            'power_tool', 'whine', 'jackhammer', 'hum', 'air_brake', 'tram', 'train', 'helicopter', 'aeroplane', 'rain',
            'thunder', 'water', 'traffic', 'hiss', 'footsteps', 'insects']
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import wraps
 import numpy as np
 from .signals import SR, SirenbookError, times
+from .sirens import oscillate
 
 # %% ../nbs/05_noises.ipynb #7cac61eb
 def unit(
@@ -173,19 +174,7 @@ def comb(
     sr:int=SR,          # sample rate, Hz
 ) -> np.ndarray:        # `(n_samples,)`
     "A tone and its multiples; what nears sr/2 fades out, and f0 itself stays below 0.42 sr."
-    f0_hz = np.minimum(f0_hz, 0.42 * sr)
-    phase = 2 * np.pi * np.cumsum(f0_hz) / sr
-    twice, (b, above, spare) = 2 * np.cos(phase), np.zeros((3, len(phase)))
-    count = min(len(strengths), max(int(0.48 * sr / f0_hz.min()), 1))
-    for k in range(count, 0, -1):  # Clenshaw's recurrence, from the highest tooth down
-        strength = strengths[k - 1]
-        if k > 1 and k * f0_hz.max() > 0.43 * sr:
-            strength = strength * np.clip((0.48 * sr - k * f0_hz) / (0.05 * sr), 0, 1)
-        np.multiply(twice, b, out=spare)
-        spare -= above
-        spare += strength
-        b, above, spare = spare, b, above
-    return b * np.sin(phase)
+    return oscillate(np.minimum(f0_hz, 0.42 * sr), sr, harmonics=strengths)
 
 # %% ../nbs/05_noises.ipynb #653fda2c
 def timbre(
@@ -501,6 +490,21 @@ def phone(seconds, rng, sr=SR):
         wav = comb(f0_hz, timbre(rng, 4, (1, 3)), sr)
     on_s, off_s = between(rng, 0.06, 2), between(rng, 0.1, 3)
     return wav * gate(n, beats(seconds, [on_s, off_s], rng.uniform(-on_s / 2, seconds / 4)), sr)
+
+@maker("kerb", confusable=True)
+def chime(seconds, rng, sr=SR):
+    "A doorbell, a shop's door, an announcement: a few soft notes that die away."
+    note_s, ring_s = between(rng, 0.12, 1), between(rng, 0.1, 2.5)
+    notes = melody(rng, rng.choice([1, 2, 2, 3, 4, 6, 12]), between(rng, 250, 900), 1)
+    fade = np.exp(-(t := times(round(2.5 * ring_s * sr), sr)) / ring_s)
+    fade *= np.minimum(1, t / between(rng, 0.002, 0.03))
+    tint, events, at_s = timbre(rng, rng.integers(1, 7), (0.8, 2.5)), [], rng.uniform(-0.3, 0.5)
+    while at_s < seconds:
+        for hz in notes:
+            events.append((at_s, comb(np.full(len(fade), hz), tint, sr) * fade))
+            at_s += note_s
+        at_s += between(rng, 0.1, 4)
+    return lay(seconds, events, sr)
 
 # %% ../nbs/05_noises.ipynb #6c71740f
 @maker("kerb", confusable=True)
