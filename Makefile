@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book site refresh lab export results test clean
+.PHONY: help book site refresh lab export results transfer test clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-15s %s\n", $$1, $$2}'
@@ -37,11 +37,17 @@ DATASETS ?= roadside esvs
 results: $(READY)  ## train every network on every split into data/results.csv (hours; resumes)
 	@$(BIN)/python -c "from sirenbook.results import run_experiments; run_experiments('$(DATASETS)'.split(), 'data/results.csv')"
 
+STREET ?= street
+STREETS ?= _streets/roadside
+transfer: $(READY)  ## teach on hours of simulated scenes, rank real clips in STREET, into data/transfer.csv (an hour; resumes)
+	@$(BIN)/sirenbook dataset roadside --hours 8 --seed 1 --seconds 10 --out $(STREETS)
+	@$(BIN)/python -c "from sirenbook.transfer import run_transfer; run_transfer(['$(STREETS)', 'esvs'], ['$(STREET)'], 'data/transfer.csv')"
+
 test: $(READY)  ## run every notebook as a test, then the tests in tests
 	@tools/chromium.sh
 	@PATH="$(CURDIR)/$(BIN):$$PATH" TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/nbdev_test --n_workers 2 --timing
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests
 
 clean:  ## remove what make made
-	rm -rf $(VENV) _book _docs _docs.new _docs.old _proc build *.egg-info .pytest_cache
+	rm -rf $(VENV) _streets _book _docs _docs.new _docs.old _proc build *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

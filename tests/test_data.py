@@ -1,18 +1,25 @@
-"""The embedded data set: the same everywhere, fair to both classes, and mended where its cache is damaged."""
-import csv, hashlib, os, shutil
-from concurrent.futures import ThreadPoolExecutor
+"""The embedded data set: the same everywhere, fair to both classes, and mended where its cache is damaged. And larger ones."""
+import csv, errno, hashlib, json, os, shutil, subprocess, sys
 
 import numpy as np
 import pytest
 import soundfile as sf
 from shared import ROOT, complains, fresh
 from sirenbook import recordings
-from sirenbook.recordings import CLASSES, ROADSIDE, load_dataset, make_roadside, render_roadside
-from sirenbook.signals import SirenbookFileError
+from sirenbook.recordings import (CLASSES, ROADSIDE_SEED, TURNS, load_dataset, load_events, load_truth, make_roadside,
+                                  render_dataset, render_scene)
+from sirenbook.signals import SirenbookError, SirenbookFileError
+from sirenbook.sirens import KINDS
 
 FOLDER = f"roadside-{recordings.ROADSIDE_VERSION}"
 
 def checksum(samples): return hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest()
+
+def names(folder): return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+def content(folder): return {name: (folder/name).read_bytes() for name in names(folder)}
+
+def hours(n, seconds=2): return n * seconds / 3600
 
 @pytest.fixture(scope="module")
 def rows():
@@ -32,12 +39,11 @@ def whole(roadside):
 
 def test_what_it_holds(roadside, rows):
     assert len(roadside.recordings) == len(rows) == 60
-    assert 14 <= sum(r.seconds for r in roadside.recordings) / 60 <= 16
+    assert [r.label for r in roadside.recordings] == [CLASSES[0]] * 30 + [CLASSES[1]] * 30
     for r in roadside.recordings:
-        assert r.wav.dtype == np.float32 and r.sr == 16000 and .005 < np.abs(r.wav).max() <= 1
-    assert abs(sum(r.label == CLASSES[0] for r in roadside.recordings) - 30) <= 3
-    kinds = {r["kind"] for r in rows.values() if r["label"] == CLASSES[0]}
-    assert kinds == {"wail", "yelp", "hi-lo"} and {r["kind"] for r in rows.values() if r["label"] == CLASSES[1]} == {""}
+        assert r.wav.dtype == np.float32 and r.sr == 16000 and r.seconds == 15 and .005 < np.abs(r.wav).max() <= 1
+    assert [r["kind"] for r in rows.values()] == [k for kind in TURNS * 2 for k in (kind, "")]
+    assert len({r.group for r in roadside.recordings}) == 60
 
 def test_it_is_what_the_list_says(roadside, whole, rows):
     assert (whole/"manifest.csv").read_bytes() == (ROOT/"data"/"roadside.csv").read_bytes()
@@ -46,17 +52,18 @@ def test_it_is_what_the_list_says(roadside, whole, rows):
         assert (r.label, r.group) == (row["label"], row["group"])
         assert checksum(np.round(r.wav * 32768)) == row["sha256"], f"{r.path.name} is not the committed one"
 
+PICKED = 0, 1, 11, 26, 59
+
 def test_rendering_gives_the_list(rows):
-    "Every fourth recording made again, whatever the cache holds."
-    with ThreadPoolExecutor(os.cpu_count()) as pool: made = list(pool.map(lambda r: checksum(render_roadside(*r)), ROADSIDE[::4]))
-    assert made == [r["sha256"] for r in rows.values()][::4], "the recordings changed: raise ROADSIDE_VERSION and commit data/roadside.csv anew"
+    "Some scenes made again, whatever the cache holds."
+    made = [checksum(np.round(render_scene(ROADSIDE_SEED, i).mix.astype(float) * 32767)) for i in PICKED]
+    assert made == [list(rows.values())[i]["sha256"] for i in PICKED], "the recordings changed: raise ROADSIDE_VERSION and commit data/roadside.csv anew"
 
 def test_a_new_process_renders_the_same(rows):
-    picked = [1, 2, 3, 59]
     told = fresh("""import sys, hashlib
-from sirenbook.recordings import ROADSIDE, render_roadside
-for i in sys.argv[1:]: print(hashlib.sha256(render_roadside(*ROADSIDE[int(i)]).astype("<i2").tobytes()).hexdigest())""", *picked, PYTHONHASHSEED="7")
-    assert told.split() == [list(rows.values())[i]["sha256"] for i in picked]
+from sirenbook.recordings import ROADSIDE_SEED, np, render_scene
+for i in sys.argv[1:]: print(hashlib.sha256(np.round(render_scene(ROADSIDE_SEED, int(i)).mix.astype(float) * 32767).astype("<i2").tobytes()).hexdigest())""", *PICKED[1:4], PYTHONHASHSEED="7")
+    assert told.split() == [list(rows.values())[i]["sha256"] for i in PICKED[1:4]]
 
 def test_it_has_a_data_card():
     card = (ROOT/"data"/"README.md").read_text(encoding="utf-8").lower()
@@ -65,6 +72,14 @@ def test_it_has_a_data_card():
 def test_at_another_rate(roadside):
     data = load_dataset("roadside", sr=8000)
     assert {(r.sr, r.wav.dtype, len(r.wav)) for r in data.recordings} == {(8000, np.dtype(np.float32), len(roadside.recordings[0].wav) // 2)}
+
+def test_truth_of_the_embedded_one(roadside, whole):
+    events = load_events(whole)
+    for r in roadside.recordings:
+        truth, heard = load_truth(r.path), events.get(f"{r.label}/{r.path.name}", [])
+        assert len(truth["time_s"]) == 150 and all(0 <= e.onset_s < e.offset_s <= 15 for e in heard)
+        assert bool(heard) == np.isfinite(truth["snr_db"]).any() == np.isfinite(truth["distance_m"]).all() == (r.label == CLASSES[0])
+        assert {e.kind for e in heard} <= {*KINDS}
 
 
 # ---- what does not give the class away
@@ -87,67 +102,82 @@ def test_it_cannot_be_told_by(cue, roadside):
     assert max(auc, 1 - auc) <= .7, f"{cue} alone tells the classes apart: AUC {auc:.2f}"
 
 
-# ---- a cache that is damaged, shut or interrupted
+# ---- a cache that is damaged, shut or interrupted: tried on four scenes of two seconds
+
+MADE = {}  # scenes rendered before, so that each is rendered once
 
 @pytest.fixture
-def rendered(whole, monkeypatch, tmp_path):
-    "Count renderings and make them quick: samples come from the whole cache. No other cache is seen."
-    calls = []
-    def quick(label, kind, i):
-        calls.append((label, kind, i))
-        return sf.read(whole/label/f"{kind or 'street'}-{i:02}.flac", dtype="int16")[0]
-    monkeypatch.setattr(recordings, "render_roadside", quick)
+def rendered(monkeypatch, tmp_path):
+    "An embedded data set that is small, and the numbers of the scenes that were rendered into it. No other cache is seen."
+    calls, make = [], recordings.render_scene
+    def quick(seed, i, seconds):
+        calls.append(i)
+        if (seed, i, seconds) not in MADE: MADE[seed, i, seconds] = make(seed, i, seconds)
+        return MADE[seed, i, seconds]
+    monkeypatch.setattr(recordings, "render_scene", quick)
+    monkeypatch.setattr(recordings, "ROADSIDE_HOURS", hours(4, 15))
+    monkeypatch.setattr(recordings, "_cores", lambda: 1)
     monkeypatch.setattr(recordings.platformdirs, "user_cache_dir", lambda *args: str(tmp_path/"cache"))
     monkeypatch.setenv("SIRENBOOK_DATA", str(tmp_path/"mine"))
     return calls
 
-def names(folder): return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+@pytest.fixture
+def small(rendered, tmp_path):
+    "A whole small one, where none looks for it."
+    make_roadside(tmp_path/"aside"/FOLDER)
+    rendered.clear()
+    return tmp_path/"aside"/FOLDER
 
-def cut(folder): p = folder/"emergency"/"yelp-01.flac"; p.write_bytes(p.read_bytes()[:90_000])
-def lose(folder): (folder/"non-emergency"/"street-03.flac").unlink()
-def alter(folder): sf.write(folder/"emergency"/"wail-00.flac", np.zeros(240000), 16000)
-def swap(folder): shutil.copy(folder/"emergency"/"wail-03.flac", folder/"emergency"/"wail-00.flac")
-def add(folder): shutil.copy(folder/"emergency"/"wail-00.flac", folder/"emergency"/"wail-99.flac")
+WAIL, STREET, YELP = "emergency/000000-wail.flac", "non-emergency/000003-street.flac", "emergency/000002-yelp.flac"
+
+def cut(folder): p = folder/WAIL; p.write_bytes(p.read_bytes()[:90_000])
+def lose(folder): (folder/STREET).unlink()
+def alter(folder): sf.write(folder/WAIL, np.zeros(240000), 16000)
+def swap(folder): shutil.copy(folder/YELP, folder/WAIL)
+def add(folder): shutil.copy(folder/WAIL, folder/"emergency"/"wail-99.flac")
 def scribble(folder): (folder/"manifest.csv").write_bytes(bytes(range(256)))
-def shorten(folder): p = folder/"manifest.csv"; p.write_bytes(p.read_bytes()[:3000])
+def shorten(folder): p = folder/"manifest.csv"; p.write_bytes(p.read_bytes()[:300])
 def forget(folder): (folder/"manifest.csv").unlink()
 def empty(folder): shutil.rmtree(folder); folder.mkdir()
-def regroup(folder): p = folder/"manifest.csv"; p.write_text(p.read_text().replace(",wail-03,", ",wail-00,"))
+def regroup(folder): p = folder/"manifest.csv"; p.write_text(p.read_text().replace(",000002-yelp,", ",000000-wail,"))
+def tear(folder): p = folder/recordings.JOURNAL; p.write_bytes(p.read_bytes()[:-40]); forget(folder)
+def untold(folder): (folder/recordings.JOURNAL).unlink()
+def garble(folder): (folder/recordings.JOURNAL).write_bytes(bytes(range(256)))
+def older(folder): p = folder/recordings.JOURNAL; p.write_text(p.read_text().replace('"version": "', '"version": "0.')); forget(folder)
+def wrong_sum(folder):
+    for name in ("manifest.csv", recordings.JOURNAL): p = folder/name; p.write_text(p.read_text().replace(checksum(sf.read(folder/WAIL, dtype="int16")[0]), "0" * 64))
+    p = folder/WAIL; p.write_bytes(p.read_bytes()[:90_000])
 
-@pytest.mark.parametrize("damage", [cut, lose, alter, swap, add, scribble, shorten, forget, empty, regroup])
-def test_damage_is_mended(damage, whole, rendered, rows, tmp_path):
+ALL = [0, 1, 2, 3]
+DAMAGES = {cut: [0], lose: [3], alter: [0], swap: [0], add: ALL, scribble: [], shorten: [], forget: [], empty: ALL, regroup: [], tear: [3],
+           untold: ALL, garble: ALL, older: ALL, wrong_sum: [0]}
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_mended(damage, small, rendered, tmp_path):
     folder = tmp_path/"mine"/FOLDER
-    shutil.copytree(whole, folder)
+    shutil.copytree(small, folder)
     damage(folder)
     data = load_dataset("roadside")
-    assert sorted(rendered) == sorted(ROADSIDE), "it was not made anew"
-    assert [checksum(np.round(r.wav * 32768)) for r in data.recordings] == [rows[r.path.relative_to(folder).as_posix()]["sha256"] for r in data.recordings]
-    assert (folder/"manifest.csv").read_bytes() == (whole/"manifest.csv").read_bytes()
-    assert names(tmp_path/"mine") == [f"{FOLDER}/{n}" for n in names(whole)], "something else was left behind"
+    assert rendered == DAMAGES[damage], "other scenes than those damaged were made anew"
+    assert len(data.recordings) == 4 and content(tmp_path/"mine") == content(tmp_path/"aside")
 
-def test_a_whole_cache_is_left_alone(whole, rendered, tmp_path):
-    shutil.copytree(whole, tmp_path/"mine"/FOLDER)
-    assert len(load_dataset("roadside").recordings) == 60 and not rendered
+def test_a_whole_cache_is_left_alone(small, rendered, tmp_path):
+    shutil.copytree(small, tmp_path/"mine"/FOLDER)
+    assert len(load_dataset("roadside").recordings) == 4 and not rendered
     assert load_dataset("roadside").recordings[0].path.is_relative_to(tmp_path/"mine")
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, MemoryError])
-def test_interrupted(error, whole, rendered, tmp_path, monkeypatch):
-    quick = recordings.render_roadside
-    def stop(*row):
-        if len(rendered) > 20: raise error("stop here")
-        return quick(*row)
-    monkeypatch.setattr(recordings, "render_roadside", stop)
-    with pytest.raises(error): load_dataset("roadside")
-    assert not list((tmp_path/"mine").iterdir()), "half a data set was left behind"
-    monkeypatch.setattr(recordings, "render_roadside", quick)
-    assert len(load_dataset("roadside").recordings) == 60
-
-def test_a_second_process_may_be_first(whole, rendered, tmp_path):
-    (tmp_path/"mine").mkdir()
-    folder = tmp_path/"mine"/FOLDER
-    shutil.copytree(whole, folder)
-    make_roadside(folder)
-    assert len(rendered) == 60 and names(tmp_path/"mine") == [f"{FOLDER}/{n}" for n in names(whole)]
+@pytest.mark.parametrize("error, kind", [(KeyboardInterrupt, KeyboardInterrupt), (MemoryError, MemoryError), (OSError, SirenbookFileError)])
+def test_interrupted(error, kind, small, rendered, tmp_path, monkeypatch):
+    quick = recordings.render_scene
+    def stop(seed, i, seconds):
+        if i == 2: raise error("stop here")
+        return quick(seed, i, seconds)
+    monkeypatch.setattr(recordings, "render_scene", stop)
+    with pytest.raises(kind): load_dataset("roadside")
+    assert not [n for n in names(tmp_path/"mine") if n.endswith((".part", "manifest.csv", "events.csv"))]
+    monkeypatch.setattr(recordings, "render_scene", quick)
+    assert len(load_dataset("roadside").recordings) == 4 and rendered == [0, 1, 2, 3], "what was finished was made again"
+    assert content(tmp_path/"mine") == content(tmp_path/"aside")
 
 def test_a_place_that_cannot_be_written_to(rendered, tmp_path, monkeypatch):
     (tmp_path/"mine").mkdir()
@@ -167,10 +197,188 @@ def test_no_place_at_all(rendered, tmp_path, monkeypatch):
     monkeypatch.setattr(recordings.platformdirs, "user_cache_dir", lambda *args: str(tmp_path/"file"/"cache"))
     with complains(tmp_path/"file", "SIRENBOOK_DATA", kind=SirenbookFileError): load_dataset("roadside")
 
-def test_damage_where_nothing_may_be_changed(whole, rendered, tmp_path, monkeypatch):
+@pytest.mark.parametrize("damage, method", [(add, "rmtree"), (lose, "replace")])
+def test_damage_where_nothing_may_be_changed(damage, method, small, rendered, tmp_path, monkeypatch):
     folder = tmp_path/"mine"/FOLDER
-    shutil.copytree(whole, folder)
-    lose(folder)
+    shutil.copytree(small, folder)
+    damage(folder)
     def refuse(path, *args, **kwargs): raise PermissionError(13, "Permission denied", str(path))
-    monkeypatch.setattr(recordings.shutil, "rmtree", refuse)
+    monkeypatch.setattr(recordings.shutil if method == "rmtree" else recordings.Path, method, refuse)
     with complains(folder, kind=SirenbookFileError): load_dataset("roadside")
+
+
+# ---- data sets as large as one likes
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    "Four scenes of two seconds, rendered by two processes."
+    return render_dataset(tmp_path_factory.mktemp("four")/"set", hours(4), 5, seconds=2, workers=2)
+
+def test_folder(four):
+    files = [f"{n:06}-{kind}" for n, kind in enumerate(("wail", "street", "yelp", "street"))]
+    sounds = [f"{CLASSES[n % 2]}/{f}.flac" for n, f in enumerate(files)]
+    assert names(four) == sorted([*sounds, *[f"truth/{f}.csv" for f in files], "events.csv", "manifest.csv", recordings.JOURNAL])
+    with open(four/"manifest.csv", newline="") as f: rows = list(csv.DictReader(f))
+    assert list(rows[0]) == ["file", "label", "group", "kind", "sha256"] and [r["file"] for r in rows] == sounds
+    for r in rows:
+        samples, sr = sf.read(four/r["file"], dtype="int16", always_2d=True)
+        info = sf.info(four/r["file"])
+        assert (sr, samples.shape, info.format, info.subtype) == (16000, (32000, 1), "FLAC", "PCM_16") and checksum(samples) == r["sha256"]
+    data = load_dataset(four)
+    assert [r.group for r in data.recordings] == [files[n] for n in (0, 2, 1, 3)] and len(data.recordings) == 4
+
+def test_one_process_makes_what_two_make(four, tmp_path):
+    assert content(render_dataset(tmp_path/"set", hours(4), 5, seconds=2, workers=1)) == content(four)
+
+def test_a_longer_one_begins_with_a_shorter_one(four, tmp_path):
+    longer = render_dataset(tmp_path/"set", hours(6), 5, seconds=2, workers=1)
+    sounds = {n: b for n, b in content(four).items() if n.endswith(".flac") or n.startswith("truth/")}
+    assert sounds.items() <= content(longer).items()
+    for name in ("manifest.csv", "events.csv"): assert (longer/name).read_bytes().startswith((four/name).read_bytes())
+    assert not sounds.items() <= content(render_dataset(tmp_path/"other", hours(4), 6, seconds=2, workers=1)).items(), "another seed is the same"
+
+def test_more_hours_add_to_what_is_there(four, tmp_path, monkeypatch):
+    folder = tmp_path/"set"
+    shutil.copytree(four, folder)
+    calls, make = [], recordings.render_scene
+    monkeypatch.setattr(recordings, "render_scene", lambda seed, i, s: calls.append(i) or make(seed, i, s))
+    render_dataset(folder, hours(6), 5, seconds=2, workers=1)
+    assert calls == [4, 5] and len(load_dataset(folder).recordings) == 6
+    with complains(folder, hours(6), hours(4), kind=SirenbookFileError): render_dataset(folder, hours(4), 5, seconds=2)
+
+@pytest.mark.parametrize("n, wanted", [(1e-9, 2), (2, 2), (2.01, 4), (4, 4), (60, 60), (240, 240), (264, 264)])
+def test_number_of_scenes(n, wanted):
+    assert recordings._n_scenes({"hours": n * 15 / 3600, "seconds": 15.}) == wanted
+
+def test_kinds_come_in_turn():
+    assert [render_scene(0, i, 1).siren for i in range(4)] == ["wail", "", "yelp", ""]
+    assert {*KINDS, "program"} == set(TURNS)
+    assert all(TURNS.count(k) > TURNS.count(other) for k in ("wail", "yelp", "hi-lo") for other in set(TURNS) - {"wail", "yelp", "hi-lo"})
+
+def test_truth_agrees_with_the_scene_and_its_events(four):
+    events = load_events(four)
+    for i, r in enumerate(sorted(load_dataset(four).recordings, key=lambda r: r.group)):
+        scene, truth = render_scene(5, i, 2), load_truth(r.path)
+        np.testing.assert_allclose(truth["time_s"], scene.time_s, atol=.006)
+        np.testing.assert_allclose(truth["distance_m"], np.where(np.isfinite(scene.distance_m), scene.distance_m, np.nan), atol=.006)
+        np.testing.assert_allclose(truth["snr_db"], np.where(np.isfinite(scene.snr_db), scene.snr_db, np.nan), atol=.006)
+        told = [(e.kind, e.onset_s, e.offset_s) for e in events.get(f"{r.label}/{r.path.name}", [])]
+        assert told == [(e.kind, pytest.approx(e.onset_s, abs=1e-3), pytest.approx(e.offset_s, abs=1e-3)) for e in scene.events]
+        np.testing.assert_allclose(r.wav, scene.mix, atol=1e-4)
+        lines = (four/"truth"/f"{r.path.stem}.csv").read_text().splitlines()
+        assert lines[0] == "time_s,distance_m,snr_db" and not {"nan", "inf"} & set(",".join(lines).replace("-", "").split(","))
+
+def test_where_there_is_no_truth(four, tmp_path):
+    with complains("nothing.csv", kind=SirenbookFileError): load_truth(tmp_path/"emergency"/"nothing.flac")
+    with complains("events.csv", kind=SirenbookFileError): load_events(tmp_path)
+    (tmp_path/"truth").mkdir()
+    for text in ("", "a,b\n1,2\n", "time_s,distance_m,snr_db\n1,2\n3\n"):
+        (tmp_path/"truth"/"bad.csv").write_text(text)
+        with complains("bad.csv", kind=SirenbookFileError): load_truth(tmp_path/"emergency"/"bad.flac")
+    for text in ("", "a,b\n1,2\n", "file,kind,onset_s,offset_s\na,b,c,d\n", "file,kind,onset_s,offset_s\na\n"):
+        (tmp_path/"events.csv").write_text(text)
+        with complains("events.csv", kind=SirenbookFileError): load_events(tmp_path)
+
+def test_damaged_truth_is_made_anew(four, tmp_path):
+    folder = tmp_path/"set"
+    shutil.copytree(four, folder)
+    (folder/"truth"/"000001-street.csv").write_text("time_s,distance_m,snr_db\n")
+    (folder/"events.csv").unlink()
+    (folder/"emergency"/".000000-wail.flac.77.part").write_text("half")
+    render_dataset(folder, hours(4), 5, seconds=2, workers=2)
+    assert content(folder) == content(four)
+
+def test_two_programs_at_once(four, tmp_path):
+    code = f"""import sys
+from sirenbook.recordings import render_dataset
+render_dataset(sys.argv[1], {hours(4)}, 5, seconds=2, workers=2)"""
+    both = [subprocess.Popen([sys.executable, "-c", code, tmp_path/"set"], cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [p.communicate(timeout=120)[1] for p in both]
+    assert [p.returncode for p in both] == [0, 0], said
+    assert content(tmp_path/"set") == content(four)
+
+def test_a_script_without_a_main_guard(four, tmp_path):
+    (tmp_path/"plain.py").write_text(f"from sirenbook.recordings import render_dataset\nprint('once')\nrender_dataset('set', {hours(4)}, 5, seconds=2, workers=2)\n")
+    done = subprocess.run([sys.executable, "plain.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\n", ""), "something is shown where nobody watches"
+    assert content(tmp_path/"set") == content(four)
+
+
+# ---- what is refused, and what goes wrong on the way
+
+@pytest.mark.parametrize("given, word", [
+    (dict(hours=0), "hours"), (dict(hours=-1), "hours"), (dict(hours=float("nan")), "hours"), (dict(hours=float("inf")), "hours"),
+    (dict(hours=1e7), "hours"), (dict(hours=1e300), "hours"), (dict(seed=-1), "seed"), (dict(seed=1.5), "seed"), (dict(seed=float("nan")), "seed"), (dict(seconds=0), "seconds"), (dict(workers=0), "workers"), (dict(workers=1.5), "workers")],
+    ids=lambda o: str(o))
+def test_bad_arguments(given, word, tmp_path):
+    with complains(word, given[word]): render_dataset(tmp_path/"set", **dict(hours=hours(2), seed=1, seconds=2) | given)
+    assert not (tmp_path/"set").exists()
+
+@pytest.mark.parametrize("given, words", [(dict(seed=6), ("seed 5", "seed 6")), (dict(seconds=1), ("2.0 s", "1.0 s"))], ids=["seed", "seconds"])
+def test_another_data_set_is_refused(given, words, four, tmp_path):
+    before = content(four)
+    with complains(four, *words, kind=SirenbookFileError): render_dataset(four, **dict(hours=hours(4), seed=5, seconds=2) | given)
+    assert content(four) == before
+
+def test_another_version_is_refused(four, monkeypatch):
+    monkeypatch.setattr(recordings, "ROADSIDE_VERSION", "99.0")
+    with complains(four, "version 99.0", "version 1.0", kind=SirenbookFileError): render_dataset(four, hours(4), 5, seconds=2)
+
+def test_a_file_for_a_folder(tmp_path):
+    (tmp_path/"set").write_text("mine")
+    with complains(tmp_path/"set", "file", kind=SirenbookFileError): render_dataset(tmp_path/"set", hours(2), 5, seconds=2)
+    with complains(tmp_path/"set"/"below", kind=SirenbookFileError): render_dataset(tmp_path/"set"/"below", hours(2), 5, seconds=2)
+    assert (tmp_path/"set").read_text() == "mine"
+
+def test_a_folder_of_something_else(tmp_path):
+    (tmp_path/"thesis.txt").write_text("mine")
+    with complains(tmp_path, "not empty", kind=SirenbookFileError): render_dataset(tmp_path, hours(2), 5, seconds=2)
+    assert names(tmp_path) == ["thesis.txt"]
+
+def test_a_journal_that_is_damaged(four, tmp_path):
+    folder = tmp_path/"set"
+    shutil.copytree(four, folder)
+    for text in ("", "[]", "nonsense", '{"version": "1.0"}'):
+        (folder/recordings.JOURNAL).write_text(text)
+        with complains(recordings.JOURNAL, kind=SirenbookFileError): render_dataset(folder, hours(4), 5, seconds=2)
+
+def test_a_folder_that_may_not_be_written_to(tmp_path, monkeypatch):
+    def refuse(path, *args, **kwargs): raise PermissionError(13, "Permission denied", str(path))
+    monkeypatch.setattr(recordings.Path, "mkdir", refuse)
+    with complains(tmp_path/"set", "Permission denied", kind=SirenbookFileError): render_dataset(tmp_path/"set", hours(2), 5, seconds=2)
+
+def test_a_full_disk(four, tmp_path, monkeypatch):
+    put, folder = recordings._put, tmp_path/"set"
+    def full(path, data):
+        if "000002" in path.name: raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        put(path, data)
+    monkeypatch.setattr(recordings, "_put", full)
+    with complains(folder, "disk is full", "again", kind=SirenbookFileError): render_dataset(folder, hours(4), 5, seconds=2, workers=1)
+    with complains(folder, "unfinished", "sirenbook dataset roadside", "--seed 5", "--seconds 2.0", kind=SirenbookFileError): load_dataset(folder)
+    monkeypatch.undo()
+    assert content(render_dataset(folder, hours(4), 5, seconds=2, workers=2)) == content(four)
+
+def test_a_full_disk_in_a_process_of_its_own(tmp_path):
+    "As near as one comes to it without a disk to fill: files may not grow beyond 30 kB."
+    told = fresh(f"""import resource, sys
+from sirenbook.recordings import render_dataset
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+try: render_dataset(sys.argv[1], {hours(4, 15)}, 5, workers=2)
+except Exception as e: print(type(e).__name__, e)""", tmp_path/"set")
+    assert told.startswith(f"SirenbookFileError {tmp_path/'set'}: cannot be written to (File too large)") and "\n" not in told
+    assert names(tmp_path/"set") == [recordings.JOURNAL]
+
+@pytest.mark.parametrize("program, word", [("import os; os._exit(3)", "ended early"), ("print('no room in memory')", "no room in memory")])
+def test_a_process_that_dies(program, word, tmp_path, monkeypatch):
+    monkeypatch.setattr(recordings, "_WORKER", program)
+    with complains(tmp_path/"set", word, kind=SirenbookFileError): render_dataset(tmp_path/"set", hours(4), 5, seconds=2, workers=2)
+
+def test_what_the_renderer_itself_refuses(tmp_path, monkeypatch):
+    def refuse(*args): raise SirenbookError("a scene cannot be that short")
+    monkeypatch.setattr(recordings, "scene", refuse)
+    with complains("that short"): render_dataset(tmp_path/"set", hours(2), 5, seconds=2, workers=1)
+
+def test_a_journal_tells_what_is_there(four):
+    lines = [json.loads(line) for line in (four/recordings.JOURNAL).read_text().splitlines()]
+    assert lines[0] == {"version": recordings.ROADSIDE_VERSION, "seed": 5, "hours": hours(4), "seconds": 2.0}
+    assert [r["scene"] for r in lines[1:]] == [0, 1, 2, 3]

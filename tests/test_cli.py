@@ -1,0 +1,156 @@
+"""The `sirenbook` command: what it says, what it leaves, and how it ends."""
+import os, select, signal, subprocess, sys, time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from shared import ROOT, complains, is_sentence
+from sirenbook import __version__, recordings
+from sirenbook.cli import main
+from sirenbook.recordings import load_dataset, render_dataset
+from sirenbook.signals import SirenbookFileError
+
+PROGRAM = [sys.executable, "-c", "import sys; from sirenbook.cli import main; sys.exit(main())"]
+
+def ask(n=4, seed=5, seconds=2, out="set", *more):
+    "The words that ask for `n` scenes."
+    return ["dataset", "roadside", "--hours", str(n * seconds / 3600), "--seed", str(seed), "--seconds", str(seconds), "--out", str(out), *more]
+
+def content(folder): return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch): monkeypatch.chdir(tmp_path)
+
+@pytest.fixture
+def said(capsys):
+    "What went to stderr, which is one sentence of the command."
+    def said():
+        text = capsys.readouterr().err
+        assert text.startswith("sirenbook: ") and text.endswith("\n") and is_sentence(text.strip()), text
+        return text
+    return said
+
+
+# ---- done
+
+def test_it_is_installed():
+    [command] = entry_points(group="console_scripts", name="sirenbook")
+    assert command.load() is main
+    program = Path(sys.executable).with_name("sirenbook")
+    if not program.exists(): pytest.skip(f"the environment was made without installing the command: there is no {program}")
+    assert subprocess.run([program, "--version"], capture_output=True, text=True).stdout == f"sirenbook {__version__}\n"
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end: main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out == f"sirenbook {__version__}\n"
+
+def test_version_is_quick():
+    code = "import sys; from sirenbook.cli import main\ntry: main(['--version'])\nfinally: print(*[m for m in ('numpy', 'tqdm', 'soundfile', 'tensorflow') if m in sys.modules])"
+    starts = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        starts.append(time.perf_counter() - start)
+    assert done.stdout.splitlines() == [f"sirenbook {__version__}", ""], "--version loads what it does not need"
+    assert min(starts) < .5
+
+def test_roadside(capsys, tmp_path):
+    assert main(ask()) == 0
+    out, err = capsys.readouterr()
+    assert out == "set: 4 scenes of 2 s with their truth, 0.1 minutes in all\n" and not err
+    assert len(load_dataset(tmp_path/"set").recordings) == 4
+    assert content(tmp_path/"set") == content(render_dataset("other", 8 / 3600, 5, seconds=2, workers=1))
+
+def test_scenes_are_of_fifteen_seconds_unless_told(capsys):
+    assert main("dataset roadside --hours 0.001 --out set".split()) == 0
+    assert capsys.readouterr().out.startswith("set: 2 scenes of 15 s")
+
+def test_a_bar_where_somebody_watches(tmp_path):
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    done = subprocess.run([*PROGRAM, *ask()], stderr=end, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "0"})
+    shown = os.read(terminal, 10_000).decode() if select.select([terminal], [], [], 1)[0] else ""
+    for f in (terminal, end): os.close(f)
+    assert "rendering set:" in shown and done.stdout.startswith("set: 4 scenes") and done.stdout.count("\n") == 1
+
+def test_help_of_every_command(capsys):
+    for words in ([], ["dataset"], ["dataset", "roadside"]):
+        with pytest.raises(SystemExit) as end: main([*words, "--help"])
+        assert end.value.code == 0 and "usage: sirenbook" in capsys.readouterr().out
+
+
+# ---- not done
+
+@pytest.mark.parametrize("words", ["", "datasets", "dataset", "dataset sirens", "dataset roadside", "dataset roadside --out x", "dataset roadside --hours 1",
+                                   "dataset roadside --hours many --out x", "dataset roadside --hours 1 --seed 1.5 --out x", "dataset roadside --hours 1 --out x --workers two"])
+def test_wrong_usage(words, capsys, tmp_path):
+    with pytest.raises(SystemExit) as end: main(words.split())
+    assert end.value.code == 2 and "usage: sirenbook" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize("given, word", [("--hours 0", "hours"), ("--hours -1", "hours"), ("--hours nan", "hours"), ("--hours inf", "hours"), ("--seed -1", "seed"),
+                                         ("--seconds 0", "seconds"), ("--workers 0", "workers")])
+def test_numbers_that_cannot_be(given, word, said, tmp_path):
+    assert main(ask() + given.split()) == 2
+    assert word in said() and not list(tmp_path.iterdir())
+
+def test_folders_that_cannot_be(said, tmp_path):
+    (tmp_path/"file").write_text("mine")
+    (tmp_path/"other").mkdir()
+    (tmp_path/"other"/"thesis.txt").write_text("mine")
+    for out in ("file", "file/below", "other"):
+        assert main(ask(out=out)) == 1
+        assert out in said()
+    assert content(tmp_path) == {"file": b"mine", "other/thesis.txt": b"mine"}
+
+def test_another_seed(said):
+    assert main(ask(2)) == 0
+    assert main(ask(2, seed=6)) == 1
+    text = said()
+    assert "seed 5" in text and "seed 6" in text
+
+def test_a_full_disk(said, monkeypatch):
+    def full(*args): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(recordings, "_put", full)
+    assert main(ask(2, 5, 2, "set", "--workers", "1")) == 1
+    assert "set: the disk is full" in said()
+
+def test_ctrl_c(said, monkeypatch):
+    def stop(*args, **kwargs): raise KeyboardInterrupt
+    monkeypatch.setattr(recordings, "render_scene", stop)
+    assert main(ask(2, 5, 2, "set", "--workers", "1")) == 130
+    assert "0 of 2 scenes" in said()
+    monkeypatch.setattr(recordings, "render_dataset", stop)
+    assert main(ask(2)) == 130
+    assert said() == "sirenbook: stopped\n"
+
+def start(words, folder):
+    "The command in a process and a group of its own, ready to be interrupted as from a terminal."
+    return subprocess.Popen([*PROGRAM, *words], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                            start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+def rows(folder): return (folder/recordings.JOURNAL).read_text().count("\n") - 1 if (folder/recordings.JOURNAL).exists() else 0
+
+@pytest.mark.parametrize("whom", ["it alone", "its group", "killed"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_interrupted_midway(whom, workers, tmp_path):
+    words = ask(N := 40, 5, .5, "set", "--workers", workers)
+    run = start(words, tmp_path)
+    until = time.time() + 60
+    while rows(tmp_path/"set") < 3 and time.time() < until and run.poll() is None: time.sleep(.005)
+    if whom == "it alone": os.kill(run.pid, signal.SIGINT)
+    elif whom == "its group": os.killpg(run.pid, signal.SIGINT)
+    else: os.kill(run.pid, signal.SIGKILL)
+    _, err = run.communicate(timeout=30)
+    if whom != "killed":
+        assert run.returncode == 130 and err.startswith("sirenbook: set: stopped with ") and is_sentence(err.strip()), err
+        assert not list((tmp_path/"set").rglob(".*"))
+    time.sleep(.2)  # whom the killed one started need a moment to notice
+    done = {name: (tmp_path/"set"/name).stat().st_mtime_ns for name in content(tmp_path/"set") if name.endswith(".flac")}
+    assert 3 <= len(done) < N and not (tmp_path/"set"/"manifest.csv").exists()
+    with complains("set", "unfinished", f"--hours {N * .5 / 3600}", kind=SirenbookFileError): load_dataset(tmp_path/"set")
+    again = start(words, tmp_path)
+    assert again.communicate(timeout=60)[1] == "" and again.returncode == 0
+    kept = sum((tmp_path/"set"/name).stat().st_mtime_ns == t for name, t in done.items())
+    assert kept >= len(done) - int(workers), "what was finished was made again"
+    assert content(tmp_path/"set") == content(render_dataset(tmp_path/"other", N * .5 / 3600, 5, seconds=.5, workers=1))
