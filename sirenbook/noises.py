@@ -476,6 +476,7 @@ def bicycle_bell(seconds, rng, sr=SR):
         return lay((count + 2) / whirr_hz, [(i / whirr_hz, blow) for i in range(count)], sr)
     return scatter(seconds, rng, ring, (0.2, 3), sr)
 
+# %% ../nbs/05_noises.ipynb #3812cd64
 @maker("kerb", confusable=True)
 def phone(seconds, rng, sr=SR):
     "A telephone: two gongs and a clapper, a warble of two tones, or a tune of beeps."
@@ -586,6 +587,7 @@ def birds(seconds, rng, sr=SR):
         return _phrases(seconds, rng, chirp, sr, gap_s=(0.1, 2))
     return sum(between(rng, 0.2, 1) * bird() for _ in range(rng.integers(1, 4)))
 
+# %% ../nbs/05_noises.ipynb #99123209
 @maker("kerb", confusable=True)
 def hoots(seconds, rng, sr=SR):
     "A cuckoo, a dove or an owl: low, nearly pure calls."
@@ -661,6 +663,7 @@ def _talk(seconds, rng, sr, low_hz, span=1.6, syllable_s=(0.1, 0.35)):
         return np.concatenate(sounds)
     return scatter(seconds, rng, phrase, (0.1, 1.5), sr)
 
+# %% ../nbs/05_noises.ipynb #825cb4d9
 @maker("kerb", confusable=True)
 def voices(seconds, rng, sr=SR):
     "One or two people who talk: men, women, children."

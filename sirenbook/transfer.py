@@ -44,7 +44,7 @@ def hear(
     return Heard([log_mel(r.wav, r.sr).astype(np.float16) for r in progress(rs, "listening")],
                  [_audible(r) for r in rs], np.array([class_index(r.label) for r in rs]))
 
-# %% ../nbs/16_transfer.ipynb #11d7b499
+# %% ../nbs/16_transfer.ipynb #0df9ae44
 def vary(
     x:np.ndarray,              # a window, log-mel, float32 `(124, 64)`
     other:np.ndarray,          # a window without a siren, to lie beneath
@@ -52,6 +52,10 @@ def vary(
 ) -> np.ndarray:               # float32 `(124, 64)`
     "The same sound in another recording."
     n, n_bands = x.shape
+    if rng.uniform() < 0.5:                                       # another tempo, another pitch
+        time = (np.arange(n) - n / 2) * rng.uniform(0.85, 1.18) + n / 2
+        band = np.arange(n_bands) + rng.integers(-4, 5)
+        x = x[np.clip(time, 0, n - 1).astype(int)][:, np.clip(band, 0, n_bands - 1)]
     if rng.uniform() < 0.3:
         x = np.logaddexp(x, other - other.mean() + x.mean() - rng.uniform(0, 15))
     if rng.uniform() < 0.5:
@@ -97,7 +101,7 @@ class Windows(keras.utils.PyDataset):
         X = [vary(self.window(n), self.window(other), self.rng) for n in y]
         return np.stack(X), y[:, None].astype(np.float32)
 
-# %% ../nbs/16_transfer.ipynb #3f6c6e32
+# %% ../nbs/16_transfer.ipynb #ef6432d6
 def listener():  # a compiled keras.Model: log-mel `(n, 124, 64)` to P(class 1), `(n, 1)`
     "A small convolutional network on log-mel windows of two seconds."
     L = keras.layers
@@ -109,12 +113,12 @@ def listener():  # a compiled keras.Model: log-mel `(n, 124, 64)` to P(class 1),
     for filters, size, strides in ((16, 5, 2), (24, 3, 1), (32, 3, 1), (48, 3, 1), (64, 3, 1)):
         x = L.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
         x = L.ReLU()(L.BatchNormalization()(x))
-        if 16 < filters < 64: x = L.MaxPooling2D(2)(x)
+        if filters < 64: x = L.MaxPooling2D((2, 1) if filters == 16 else 2)(x)
     x = L.Concatenate()([L.GlobalAveragePooling2D()(x), L.GlobalMaxPooling2D()(x)])
     x = L.Dense(32, activation="relu")(L.Dropout(0.3)(x))
     return keras.Model(first, L.Dense(1, activation="sigmoid")(x), name="listener")
 
-# %% ../nbs/16_transfer.ipynb #50bd9f5c
+# %% ../nbs/16_transfer.ipynb #c2a65372
 def teach(
     heard:Heard,     # what to learn from
     seed:int,        # of weights, windows and their variation
@@ -126,11 +130,13 @@ def teach(
     rate = keras.optimizers.schedules.CosineDecay(
         1e-6, epochs * steps, warmup_target=3e-3, warmup_steps=min(200, epochs * steps // 4))
     model = listener()
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-3),
-                  keras.losses.BinaryCrossentropy(label_smoothing=0.05))
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-3, use_ema=True,
+                                       ema_momentum=1 - 6 / (epochs * steps))
+    model.compile(optimizer, keras.losses.BinaryCrossentropy(label_smoothing=0.05))
     windows, losses = Windows(heard, seed, steps=steps), []
     for _ in progress(range(epochs), "teaching"):
         losses.append(float(np.mean([model.train_on_batch(*windows[i]) for i in range(steps)])))
+    optimizer.finalize_variable_values(model.trainable_variables)       # the moving average
     return model, losses
 
 # %% ../nbs/16_transfer.ipynb #15aa4272
