@@ -14,7 +14,7 @@ def _render_roadside(args):
     "Render street scenes, and say what came of it."
     from sirenbook.recordings import render_dataset
     folder = render_dataset(args.out, args.hours, args.seed,
-                            seconds=args.seconds, workers=args.workers)
+                            seconds=args.seconds, clear=args.clear, workers=args.workers)
     n = len((folder / "manifest.csv").read_text(encoding="utf-8").splitlines()) - 1
     print(f"{folder}: {n} scenes of {args.seconds:g} s with their truth, "
           f"{n * args.seconds / 60:.1f} minutes in all")
@@ -29,6 +29,7 @@ def _add_dataset(commands):
     ask.add_argument("--out", required=True, metavar="DIR", help="the folder to render into")
     ask.add_argument("--seed", type=int, default=0, help="the same seed gives the same (0)")
     ask.add_argument("--seconds", type=float, default=15, help="length of a scene (15)")
+    ask.add_argument("--clear", action="store_true", help="scenes whose siren stands out")
     ask.add_argument("--workers", type=int, help="how many processes (one a core)")
     ask.set_defaults(run=_render_roadside)
 

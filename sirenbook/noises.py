@@ -210,7 +210,7 @@ def motor(
     *,
     uneven:float=0.2,          # strength of the teeth between the firings
     clatter:float=0.3,         # strength of the noise bursts
-) -> np.ndarray:               # RMS about 1, `(n_samples,)`
+) -> np.ndarray:               # tone at RMS 1, and clatter, `(n_samples,)`
     "A four-stroke engine at a given speed."
     tooth = np.arange(1, min(10 * cylinders, 40) + 1)
     order = tooth / cylinders
@@ -243,7 +243,7 @@ def car(seconds, rng, sr=SR):
 
 @maker("vehicle", confusable=True)
 def motorcycle(seconds, rng, sr=SR):
-    "One or two cylinders at high speed, unevenly: from a thumper to the buzz of a moped."
+    "One, two or four cylinders at high speed, unevenly: from a thumper to a moped's buzz."
     rpm = _revs(round(seconds * sr), rng, 1500, between(rng, 5000, 14000), sr, 0.8)
     return motor(rpm, rng.choice([1, 2, 2, 4]), rng, sr,
                  uneven=rng.uniform(0.3, 0.9), clatter=between(rng, 0.1, 0.6))

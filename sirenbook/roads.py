@@ -194,7 +194,7 @@ def _heard(wav, sr, t, path, mirror, air):
         total += gain * np.einsum("ij,ij->i", rows, weights)
     return total
 
-# %% ../nbs/06_roads.ipynb #c291af67
+# %% ../nbs/06_roads.ipynb #fd78cde9
 def street_response(
     rng:np.random.Generator,       # source of chance
     sr:int=SR,                     # sample rate, Hz
@@ -218,7 +218,7 @@ def street_response(
     tail[0] = 1
     return tail
 
-# %% ../nbs/06_roads.ipynb #127314eb
+# %% ../nbs/06_roads.ipynb #8d6ceadc
 def _quick(n):
     "A length of at least n samples whose Fourier transform is quick."
     return min(m << max(0, int(np.ceil(np.log2(n / m)))) for m in (1, 3, 5, 9, 15))
@@ -231,7 +231,7 @@ def convolve(
     n = _quick(len(wav) + len(response))
     return np.fft.irfft(np.fft.rfft(wav, n) * np.fft.rfft(response, n), n)[:len(wav)]
 
-# %% ../nbs/06_roads.ipynb #01a9c247
+# %% ../nbs/06_roads.ipynb #3cf7d838
 def _capsule(wav, rng, sr):
     "Cut the bass, perhaps the treble, and bend what lies between by a few dB."
     n = _quick(len(wav))
@@ -253,11 +253,11 @@ def _agc(wav, rng, sr):
     gain = (np.sqrt(np.mean(wav ** 2)) / held) ** rng.uniform(0.3, 0.8)
     return wav * np.interp(np.arange(len(wav)), np.arange(len(gain)) * step, gain)
 
-# %% ../nbs/06_roads.ipynb #c49c1416
+# %% ../nbs/06_roads.ipynb #96fedaec
 def mu_law(
     wav:np.ndarray,  # waveform within [-1, 1]
 ) -> np.ndarray:     # the same, rounded to 8 bits on a curved scale
-    "Through a telephone line (ITU-T G.711, mu = 255)."
+    "Rounded to 8 bits on the mu-law curve (mu = 255) that ITU-T G.711 follows in segments."
     code = np.round(127 * np.sign(wav) * np.log1p(255 * np.minimum(np.abs(wav), 1)) / np.log(256))
     return np.sign(code) * (256 ** np.abs(code / 127) - 1) / 255
 
@@ -277,7 +277,7 @@ def microphone(
     if rng.uniform() < 0.1: wav = mu_law(wav)
     return wav * min(1, 0.99 / np.abs(wav).max())
 
-# %% ../nbs/06_roads.ipynb #9ee93c6a
+# %% ../nbs/06_roads.ipynb #3534cfc8
 STEP_S, BAND_HZ = 0.1, (250, 5000)   # truth is told so often, s; power counts within, Hz
 
 def band_power(
@@ -291,7 +291,7 @@ def band_power(
     within = spectrum[:, (f >= BAND_HZ[0]) & (f <= BAND_HZ[1])]
     return np.sum(within.real ** 2 + within.imag ** 2, 1) * 2 / (n * np.sum(np.hanning(n) ** 2))
 
-# %% ../nbs/06_roads.ipynb #1e3b6c48
+# %% ../nbs/06_roads.ipynb #45f4a728
 @dataclass
 class Event:
     "Something that sounds for a while."
@@ -308,9 +308,9 @@ class Scene:
     events: list            # an Event for each stretch in which the siren sounds
     time_s: np.ndarray      # middle of each tenth of a second, s, `(n_steps,)`
     distance_m: np.ndarray  # of the siren; NaN where there is none, `(n_steps,)`
-    snr_db: np.ndarray      # siren over the rest, 250 to 5000 Hz; -inf where silent, `(n_steps,)`
+    snr_db: np.ndarray      # siren over the rest before the microphone, dB; NaN as above
 
-# %% ../nbs/06_roads.ipynb #d0e1fa96
+# %% ../nbs/06_roads.ipynb #c2d9c7bf
 FARTHEST_M, LEAD_S = 150.0, 0.5   # no vehicle is farther; sound from there is under way, s
 
 def _draw_path(seconds, rng, fastest_mps, mic_m, c):
@@ -323,7 +323,7 @@ def _draw_path(seconds, rng, fastest_mps, mic_m, c):
     side = rng.choice((-1.0, 1.0))
     return Path((side * x, nearest_m, rng.uniform(0.4, 2.5)), (side * speed, 0.0, 0.0), mic_m, c)
 
-# %% ../nbs/06_roads.ipynb #3d23af2b
+# %% ../nbs/06_roads.ipynb #2e3f91d9
 @dataclass
 class _Street:
     "What all sounds of a scene share."
@@ -354,7 +354,7 @@ class _Street:
         wav = thing.make(self.seconds, self.rng, self.sr)
         return wav if thing.place == "ambient" else self.echo(wav)
 
-# %% ../nbs/06_roads.ipynb #e0efcc8d
+# %% ../nbs/06_roads.ipynb #b69b2605
 def _cast(rng, siren_kind):
     "The sound in front (not where it is a siren), and those in the background."
     confusable = [k for k, thing in NOISES.items() if thing.confusable]
@@ -379,7 +379,7 @@ def _siren_on(street, kind):
 
 def _steps(seconds): return STEP_S * (np.arange(int(seconds / STEP_S + 1e-9)) + 0.5)
 
-# %% ../nbs/06_roads.ipynb #70eeaf8a
+# %% ../nbs/06_roads.ipynb #688c2a75
 def _loudest_second(power): return np.convolve(power, np.ones(10) / 10, "same").max()
 
 def _at(wav, level_db, power): return wav * 10 ** (level_db / 20) / np.sqrt(power + 1e-20)
@@ -390,7 +390,7 @@ def scene(
     siren_kind:str="",         # one of sirens.KINDS, "program" (several), or "" for none
     sr:int=SR,                 # sample rate, Hz
     *,
-    snr_db=None,               # loudest second of the front over the rest, dB; drawn if None
+    snr_db=None,               # front's loudest second over the rest's median, dB; drawn if None
 ) -> Scene:
     "A randomly drawn street, with or without a siren, and its truth."
     _check_scene(seconds, siren_kind, sr)
@@ -400,7 +400,7 @@ def scene(
     for kind in background:
         wav = street.place(kind)
         parts[kind] = _at(wav, rng.uniform(-18, 0), band_power(wav, sr).max())
-    rest = band_power(sum(parts.values()), sr)
+    rest = band_power(sum(parts.values()), sr)[:len(times_s)]
     rest = np.maximum(rest, 1e-5 * rest.max())       # between footsteps, the hush of a town
     wav, events, distance_m = (_siren_on(street, siren_kind) if siren_kind else
                                (street.place(front), [], np.full(len(times_s), np.nan)))
@@ -408,12 +408,13 @@ def scene(
         snr_db = rng.uniform(-8, 20) if rng.uniform() < 0.85 else rng.uniform(20, 40)
     wav = _at(wav, snr_db, _loudest_second(band_power(wav, sr)) / np.median(rest))
     with np.errstate(divide="ignore"):
-        over_rest_db = 10 * np.log10(band_power(wav, sr) / rest) if siren_kind else distance_m
+        over_rest_db = (10 * np.log10(band_power(wav, sr)[:len(times_s)] / rest) if siren_kind
+                        else distance_m)
     parts = {"siren" if siren_kind else front: wav} | parts
     mix = microphone(sum(parts.values()), rng, sr).astype(np.float32)
     return Scene(mix, parts, siren_kind, events, times_s, distance_m, over_rest_db)
 
-# %% ../nbs/06_roads.ipynb #5fca823c
+# %% ../nbs/06_roads.ipynb #3377a292
 def _check_scene(seconds, siren_kind, sr):
     "Refuse what cannot be, in a sentence."
     if not 0.5 <= seconds < np.inf:

@@ -68,7 +68,7 @@ def vary(
     if rng.uniform() < 0.15: x[rng.integers(40, n):] = low
     return x
 
-# %% ../nbs/16_transfer.ipynb #d044daf0
+# %% ../nbs/16_transfer.ipynb #8a441ccc
 class Windows(keras.utils.PyDataset):
     "Batches of random windows, half of them with a siren; it never ends and never repeats."
     def __init__(self, heard, seed, batch_size=64, steps=250):
@@ -83,7 +83,7 @@ class Windows(keras.utils.PyDataset):
     def _starts(self, i, wanted):
         "Frames at which a window may begin: with a siren for 0.6 s of it, or with none."
         at = np.arange(0, len(self.heard.mels[i]) - WINDOW[0] + 1, 4)
-        total = np.pad(np.cumsum(self.heard.audible[i]), (1, 20), mode="edge")
+        total = np.cumsum(np.pad(self.heard.audible[i].astype(int), (1, 20)))
         first = (at / STEP_FRAMES).astype(int)
         tenths = total[first + 20] - total[first]
         return at[tenths >= 6] if wanted else at[tenths == 0]
