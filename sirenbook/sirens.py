@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHAPES', 'WAVES', 'BRIGHT', 'KINDS', 'PRESETS', 'oscillate', 'wail_hz', 'overtones', 'horn_gain', 'loudspeaker',
-           'sing', 'yelp_hz', 'phaser_hz', 'hi_lo_hz', 'ringing', 'trumpets', 'rumble', 'air_horn', 'spin_hz', 'rotor',
-           'Preset', 'tune_hz', 'render', 'draw', 'siren', 'program']
+           'unit', 'sing', 'yelp_hz', 'phaser_hz', 'hi_lo_hz', 'ringing', 'trumpets', 'rumble', 'air_horn', 'spin_hz',
+           'rotor', 'Preset', 'tune_hz', 'render', 'draw', 'siren', 'program']
 
 # %% ../nbs/04_sirens.ipynb #c33d1d02
 from dataclasses import dataclass, field, replace
@@ -122,8 +122,10 @@ def loudspeaker(
     return np.fft.irfft(np.fft.rfft(wav, n_fft) * gain, n_fft)[:len(wav)]
 
 # %% ../nbs/04_sirens.ipynb #cf10bf19
-def _unit(wav):
-    "A waveform at RMS 1; silence stays silent."
+def unit(
+    wav:np.ndarray,  # waveform, `(n_samples,)`
+) -> np.ndarray:     # the same at RMS 1; silence stays silent
+    "Scale a waveform to RMS 1."
     return wav / max(rms(wav), 1e-12)
 
 def sing(
@@ -134,8 +136,8 @@ def sing(
     **horn,               # the loudspeaker, as `horn_gain` takes it
 ) -> np.ndarray:          # float64, RMS 1, `(n_samples,)`
     "Voices with overtones, through a loudspeaker."
-    return _unit(loudspeaker(sum(gain * oscillate(f0_hz, sr, harmonics=harmonics)
-                                 for f0_hz, gain in voices), sr, **horn))
+    return unit(loudspeaker(sum(gain * oscillate(f0_hz, sr, harmonics=harmonics)
+                                for f0_hz, gain in voices), sr, **horn))
 
 # %% ../nbs/04_sirens.ipynb #cb161a76
 def yelp_hz(
@@ -221,7 +223,7 @@ def rumble(
 ) -> np.ndarray:        # float64, RMS 1, `(n_samples,)`
     "The low companion of a siren: a square wave two octaves below, from a woofer."
     woofer = horn_gain(270 * np.arange(1, 8), low_hz=90, high_hz=700, peaks=())  # around 270 Hz
-    return _unit(oscillate(f0_hz / 4, sr, harmonics=overtones("square", 7) * woofer))
+    return unit(oscillate(f0_hz / 4, sr, harmonics=overtones("square", 7) * woofer))
 
 # %% ../nbs/04_sirens.ipynb #1a23c483
 def air_horn(
@@ -368,7 +370,7 @@ def render(
     voices = [(f0_hz, gain * f0_hz ** preset.swell if preset.swell else gain)
               for f0_hz, gain in _voices(preset, seconds, sr)]
     wav = sing(voices, sr, harmonics=preset.harmonics, **preset.horn)
-    return _unit(wav + preset.deep * rumble(voices[0][0], sr)) if preset.deep else wav
+    return unit(wav + preset.deep * rumble(voices[0][0], sr)) if preset.deep else wav
 
 # %% ../nbs/04_sirens.ipynb #f9165f2b
 def _draw_sweep(kind, rng):

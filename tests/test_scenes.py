@@ -29,6 +29,12 @@ def test_the_truth_of_a_siren(scenes):
         with np.errstate(divide="ignore"): measured = 10 * np.log10(band_power(s.parts["siren"]) / np.maximum(rest, 1e-5 * rest.max()))
         np.testing.assert_allclose(s.snr_db, measured, atol=1e-6)
 
+@pytest.mark.parametrize("seconds, fastest", [(15, 19), (10, 28), (3, 40)])
+def test_as_fast_as_the_data_card_says(seconds, fastest):
+    rng = np.random.default_rng(0)
+    speeds = [abs(roads._draw_path(seconds, rng, 40, (0., 0., 1.5), 343.2).velocity_mps[0]) for _ in range(3000)]
+    assert fastest - 1 < max(speeds) < fastest + 1 and 0.1 < np.mean(np.equal(speeds, 0)) < 0.2
+
 def test_no_siren_no_truth(scenes):
     for s in (s for s in scenes if not s.siren): assert not s.events and np.isnan(s.distance_m).all() and np.isnan(s.snr_db).all()
 
