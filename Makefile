@@ -33,9 +33,9 @@ lab: $(READY)  ## open JupyterLab on nbs
 export: $(READY)  ## write the package from the notebooks
 	@$(BIN)/nbdev_export
 
-DATASETS ?= roadside esvs
-results: $(READY)  ## train every network on every split into data/results.csv (hours; resumes)
-	@$(BIN)/python -c "from sirenbook.results import run_experiments; run_experiments('$(DATASETS)'.split(), 'data/results.csv')"
+DATASETS ?= roadside esvs street
+results: $(READY)  ## train every model on every split into data/results.csv and data/groups.csv (hours; resumes)
+	@$(BIN)/sirenbook experiment $(DATASETS) --out data/results.csv
 
 STREET ?= street
 STREETS ?= _streets/roadside

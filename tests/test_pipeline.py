@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 from shared import complains, real, thinned
-from sirenbook import results, training
+from sirenbook import training
 from sirenbook.chunks import chunk_dataset, group_split, random_split, shared_share
 from sirenbook.networks import FRAMES, SAMPLES, SPECTROGRAM, cnn, inputs, lstm
 from sirenbook.recordings import CLASSES, load_dataset, siren_probability
@@ -155,61 +155,3 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 def test_unknown_wiring():
     for make in (cnn, lstm):
         with complains("wiring", "'loose'"): make(SPECTROGRAM, "loose")
-
-
-# ---- the book's experiments, which stop and go on
-
-@pytest.fixture
-def quick(monkeypatch):
-    "Experiments that only note what they were asked."
-    asked = []
-    small = thinned(load_dataset("roadside"), 7)
-    def experiment(chunks, X, model, features, wiring, split, seed=0, epochs=10):
-        assert len(X) == len(chunks)
-        asked.append((model, features, wiring, split, seed, epochs))
-        return dict(split=split, model=model, features=features, wiring=wiring, seed=seed, n_train=5, n_test=5, accuracy=1.0, balanced_accuracy=.5, roc_auc=.25)
-    monkeypatch.setattr(results, "load_dataset", lambda name: small)
-    monkeypatch.setattr(results, "experiment", experiment)
-    return asked
-
-def test_experiments_go_on(quick, tmp_path):
-    path = tmp_path/"results.csv"
-    results.run_experiments(["roadside"], path, seeds=range(1), epochs=1)
-    assert len(quick) == len(set(quick)) == 4 * 2 * 2
-    first = path.read_bytes()
-    results.run_experiments(["roadside"], path, seeds=range(1), epochs=1)
-    assert len(quick) == 16 and path.read_bytes() == first, "what was done was done again"
-    lines = first.decode().splitlines(keepends=True)
-    path.write_text("".join(lines[:12] + lines[14:]), encoding="utf-8")
-    results.run_experiments(["roadside"], path, seeds=range(1), epochs=1)
-    assert len(quick) == 18 and sorted(path.read_text().splitlines()) == sorted(first.decode().splitlines())
-    results.run_experiments(["roadside"], path, seeds=range(2), epochs=1)
-    assert len(quick) == 34 and {q[4] for q in quick[18:]} == {1}
-    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
-
-def test_experiments_keep_what_was_done(quick, tmp_path, monkeypatch):
-    done = results.experiment
-    def stop(*args, **kwargs):
-        if len(quick) == 5: raise KeyboardInterrupt
-        return done(*args, **kwargs)
-    monkeypatch.setattr(results, "experiment", stop)
-    with pytest.raises(KeyboardInterrupt): results.run_experiments(["roadside"], tmp_path/"results.csv", seeds=range(1))
-    assert len(results.load_results(tmp_path/"results.csv")) == 5
-
-def test_a_real_experiment():
-    chunks = chunk_dataset(thinned(load_dataset("roadside"), 5))
-    row = results.experiment(chunks, inputs(chunks, SPECTROGRAM), "cnn", "spectrogram", "printed", "grouped", seed=0, epochs=1)
-    assert ["dataset", *row] == list(results.COLUMNS) and 0 <= row["roc_auc"] <= 1 and row["n_train"] + row["n_test"] < len(chunks)
-
-HEAD = "dataset,split,model,features,wiring,seed,n_train,n_test,accuracy,balanced_accuracy,roc_auc\n"
-
-@pytest.mark.parametrize("content", ["file,label\na,b\n", "file,label\n", "", HEAD + "roadside,random,cnn\n", HEAD + "roadside,random,cnn,time,printed,0,5,5,high,.5,.5\n", b"\xff\xfe\0"],
-                         ids=["foreign", "foreign head", "empty", "cut off", "words for numbers", "not text"])
-def test_foreign_results(tmp_path, content):
-    path = tmp_path/"results.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with complains("results.csv", kind=SirenbookFileError): results.load_results(path)
-    with complains("results.csv", kind=SirenbookFileError): results.run_experiments([], path)
-
-def test_results_that_are_not_there(tmp_path):
-    with complains("none.csv", kind=SirenbookFileError): results.load_results(tmp_path/"none.csv")

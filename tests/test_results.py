@@ -1,0 +1,388 @@
+"""The book's experiments: what is drawn, what is measured, what is written, and runs that stop and go on."""
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile as sf
+from shared import ROOT, complains, real, thinned, write, write_folder
+from sirenbook import results
+from sirenbook.chunks import chunk_dataset
+from sirenbook.networks import SPECTROGRAM, inputs
+from sirenbook.recordings import CLASSES, class_index, load_dataset, siren_probability
+from sirenbook.results import COLUMNS, FOLDS, GROUP_COLUMNS, MEASURES, SETTINGS, SETUPS, SPLITS, WIRINGS
+from sirenbook.results import band_statistics, by_group, calibration_error, dataset_sha256, experiment, folds, interval
+from sirenbook.results import load_groups, load_results, measures, percent, reliability, run_experiments, save_rows, split_for, verdict
+from sirenbook.signals import SirenbookError, SirenbookFileError
+from sirenbook.training import score
+
+SIREN, OTHER = map(class_index, CLASSES)
+
+@pytest.fixture(scope="module")
+def roadside(): return load_dataset("roadside")
+
+@pytest.fixture
+def small(roadside):
+    "A data set of six groups a class, free to be changed."
+    return thinned(load_dataset("roadside"), 5)
+
+@pytest.fixture(scope="module", params=["roadside", "esvs", "street"])
+def chunks(request, roadside): return chunk_dataset(roadside if request.param == "roadside" else load_dataset(real(request.param)), short="drop")
+
+
+# ---- splits
+
+def test_folds_are_disjoint_and_complete(chunks):
+    parts = folds(chunks)
+    assert len(parts) == FOLDS == 5 and sorted(np.concatenate(parts)) == list(range(len(chunks)))
+    names = [set(chunks.groups[p]) for p in parts]
+    assert sum(map(len, names)) == len(set(chunks.groups)), "a group is in two folds"
+    assert all(set(chunks.y[p]) == {SIREN, OTHER} for p in parts) and all(np.array_equal(a, b) for a, b in zip(parts, folds(chunks)))
+
+def test_what_is_tested_was_not_learned_from(chunks):
+    tested, chosen_by = [], []
+    for k in range(FOLDS):
+        s = split_for(chunks, "grouped", k)
+        learned, chose, test = (set(chunks.groups[part]) for part in (s.train, s.validation, s.test))
+        assert learned and chose and test and not learned & chose and not learned & test and not chose & test
+        assert sorted(np.concatenate([s.train, s.validation, s.test])) == list(range(len(chunks)))
+        tested += test
+        chosen_by += chose
+    assert sorted(tested) == sorted(chosen_by) == sorted(set(chunks.groups)), "every group is tested once and chooses once"
+
+def test_random_draws_are_the_articles(chunks):
+    from sklearn.model_selection import train_test_split
+    for k in range(FOLDS):
+        s = split_for(chunks, "random", k)
+        rest, test = train_test_split(np.arange(len(chunks)), stratify=chunks.y, test_size=.2, random_state=12 + k)
+        assert np.array_equal(s.test, test) and sorted([*s.train, *s.validation]) == sorted(rest) and not set(s.train) & set(s.validation)
+
+def test_splits_that_cannot_be(roadside):
+    chunks = chunk_dataset(roadside)
+    with complains("'random' or 'grouped'", "'loose'"): split_for(chunks, "loose")
+    for k in (-1, 5): 
+        with complains("folds 0 to 4", k): split_for(chunks, "grouped", k)
+    chunks.groups = np.where(chunks.y == OTHER, "one", chunks.groups)
+    with complains("non-emergency", "1 group;", "5"): folds(chunks)
+
+
+# ---- measures
+
+def test_calibration_by_hand():
+    siren = np.array([1, 0, 1, 1, 0], bool)
+    p = np.array([.05, .05, .95, 1, .55])      # bins: two in the first, one in the sixth, two in the last
+    assert calibration_error(siren, p) == pytest.approx((abs(1 - .1) + abs(0 - .55) + abs(2 - 1.95)) / 5)
+    assert calibration_error(siren, siren.astype(float)) == 0 and calibration_error(siren, 1. - siren) == 1
+
+def test_sirens_are_what_is_to_be_found():
+    from sklearn.metrics import average_precision_score
+    y, siren = np.array([SIREN, OTHER, OTHER, OTHER, SIREN, OTHER]), np.array([.9, .1, .6, .3, .55, .2])
+    p = siren if siren_probability(np.ones(1))[0] == 1 else 1 - siren
+    m = measures(score(y, p))
+    assert list(m) == list(MEASURES) and m["pr_auc"] == pytest.approx(average_precision_score(y == SIREN, siren), abs=1e-4) == pytest.approx(5 / 6, abs=1e-4)
+    assert m["accuracy"] == pytest.approx(5 / 6, abs=1e-4) and m["balanced_accuracy"] == .875 and m["roc_auc"] == .875
+
+def test_groups_add_up():
+    rng = np.random.default_rng(0)
+    y, groups = rng.integers(0, 2, 90), np.array(list("abcdefghi") * 10)
+    s = score(y, rng.uniform(size=90))
+    rows = by_group(s, groups)
+    assert sum(r["n_chunks"] for r in rows) == 90 and sum(r["n_right"] for r in rows) == round(s.accuracy * 90)
+    for r in rows:
+        mine = (groups == r["group"]) & (y == class_index(r["label"]))
+        assert r["n_chunks"] == mine.sum() and r["mean_probability"] == pytest.approx(siren_probability(s.p)[mine].mean(), abs=1e-4)
+
+def outcome(group, label, right, n=1, p=.5): return dict(group=group, label=label, n_chunks=n, n_right=right, mean_probability=p)
+
+def test_interval_by_hand():
+    two = [outcome("a", "emergency", 4, 4), outcome("b", "emergency", 0, 4), outcome("c", "non-emergency", 4, 4)]
+    assert interval(two) == (.5, 1), "two groups of one class: 0, 1/2, 1/2 or 1, so a quarter of the draws at either end"
+    assert interval(two, measure="accuracy") == (1 / 3, 1)
+    uneven = [outcome("a", "emergency", 9, 10), outcome("b", "emergency", 0, 1), outcome("c", "non-emergency", 1, 2)]
+    assert interval(uneven) == (.25, .7), "chunks count, not groups: 0 of 2, 9 of 11 or 18 of 20, and always 1 of 2"
+
+def test_interval_is_a_bootstrap():
+    rng = np.random.default_rng(1)
+    rows = [outcome(f"{c}{i}", c, int(rng.integers(0, 11)), 10) for c in CLASSES for i in range(40)]
+    right = {c: [r["n_right"] for r in rows if r["label"] == c] for c in CLASSES}
+    draws = [np.mean([np.mean(rng.choice(right[c], 40)) / 10 for c in CLASSES]) for _ in range(2000)]
+    assert interval(rows) == pytest.approx(np.percentile(draws, (2.5, 97.5)), abs=.01)
+    assert interval(rows) == interval(rows[::1]) and interval(rows, seed=1) != interval(rows)
+
+def test_a_difference_is_taken_group_by_group():
+    rows = [outcome(f"{c}{i}", c, i % 9, 10) for c in CLASSES for i in range(20)]
+    better = [r | {"n_right": r["n_right"] + 1} for r in rows]
+    assert interval(better, rows) == pytest.approx((.1, .1)) and interval(rows, better) == pytest.approx((-.1, -.1))
+    assert interval(better, rows[::-1]) == interval(better, rows)
+
+def test_intervals_that_cannot_be():
+    rows = [outcome("a", "emergency", 1), outcome("b", "non-emergency", 1)]
+    with complains("roc_auc"): interval(rows, measure="roc_auc")
+    with complains("non-emergency"): interval(rows[:1])
+    with complains("same groups"): interval(rows, [outcome("a", "emergency", 1), outcome("z", "non-emergency", 1)])
+
+def test_reliability_counts_groups_once():
+    rows = [outcome("a", "emergency", 1, 50, .9), outcome("b", "non-emergency", 0, 1, .8), outcome("c", "non-emergency", 1, 1, .1)]
+    low, high = reliability(rows)
+    assert (low["groups"], low["true"], high["groups"], high["true"]) == (1, 0, 2, .5) and high["said"] == pytest.approx(.85)
+
+
+# ---- what a data set is
+
+@pytest.fixture
+def folder(tmp_path): return write_folder(tmp_path/"mine", n=5)
+
+def manifest(folder, group="one"):
+    files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.wav"))
+    (folder/"manifest.csv").write_text("file,label,group\n" + "".join(f"{f},{f.split('/')[0]},{group if i == 0 else f}\n" for i, f in enumerate(files)))
+
+def test_a_sample_changes_the_checksum(folder):
+    before = dataset_sha256(load_dataset(folder))
+    assert before == dataset_sha256(load_dataset(folder)) and len(before) == 64
+    wav, sr = sf.read(folder/"emergency"/"3.wav", dtype="int16")
+    wav[-1] += 1
+    sf.write(folder/"emergency"/"3.wav", wav, sr)
+    assert dataset_sha256(load_dataset(folder)) != before
+
+def test_a_label_changes_the_checksum(folder):
+    before = dataset_sha256(load_dataset(folder))
+    shutil.move(folder/"emergency"/"4.wav", folder/"non-emergency"/"00.wav")
+    after = dataset_sha256(load_dataset(folder))
+    data = load_dataset(folder)
+    data.recordings[0].label = "non-emergency"
+    assert len({before, after, dataset_sha256(data)}) == 3
+
+def test_a_group_changes_the_checksum(folder):
+    manifest(folder, "one")
+    one = dataset_sha256(load_dataset(folder))
+    manifest(folder, "two")
+    assert dataset_sha256(load_dataset(folder)) != one
+
+def test_where_a_data_set_lies_and_how_it_is_packed_does_not(folder, tmp_path):
+    manifest(folder)
+    before = dataset_sha256(load_dataset(folder))
+    shutil.copytree(folder, tmp_path/"elsewhere")
+    for p in (tmp_path/"elsewhere").rglob("*.wav"):
+        wav, sr = sf.read(p, dtype="int16")
+        sf.write(p.with_suffix(".flac"), wav, sr)
+        p.unlink()
+    text = (folder/"manifest.csv").read_text()
+    (tmp_path/"elsewhere"/"manifest.csv").write_text(text.replace(".wav,", ".flac,"))
+    data = load_dataset(tmp_path/"elsewhere")
+    for r, old in zip(data.recordings, load_dataset(folder).recordings): r.group = old.group
+    assert dataset_sha256(data) == before == dataset_sha256(load_dataset(folder, 8000)), "resampling is not part of it"
+
+def test_lossy_files_count_by_their_bytes(folder):
+    write(folder/"emergency"/"9.mp3")
+    before = dataset_sha256(load_dataset(folder))
+    with open(folder/"emergency"/"9.mp3", "ab") as f: f.write(bytes(4))
+    assert dataset_sha256(load_dataset(folder)) != before
+
+
+# ---- one run
+
+def test_a_real_experiment(small):
+    chunks = chunk_dataset(small)
+    row = experiment(chunks, inputs(chunks, SPECTROGRAM), "cnn", "spectrogram", "printed", "grouped", seed=1, epochs=1)
+    assert ["dataset", "dataset_sha256", *row] == list(COLUMNS) and all(0 <= row[m] <= 1 for m in MEASURES)
+    assert row["seed"] == row["fold"] == 1 and row["seconds"] > 0 and all(n in row["versions"] for n in ("python", "numpy", "tensorflow", "keras", "scikit-learn", "sirenbook"))
+
+def test_test_data_neither_teaches_nor_chooses(small, monkeypatch):
+    chunks = chunk_dataset(small)
+    X, seen, tested = np.arange(len(chunks), dtype=float)[:, None], [], []
+    monkeypatch.setattr(results, "train", lambda model, train, validation, *args, **kwargs: seen.append((train, validation)))
+    monkeypatch.setattr(results, "evaluate", lambda model, test: (tested.append(test), score(test[1], np.linspace(0, 1, len(test[1]))))[1])
+    for k in range(FOLDS): experiment(chunks, X, "cnn", "spectrogram", "printed", "grouped", k)
+    group = lambda part: set(chunks.groups[part[0].ravel().astype(int)])
+    for (learn, choose), test in zip(seen, tested): assert not group(test) & (group(learn) | group(choose)) and not group(learn) & group(choose)
+    assert sorted(g for test in tested for g in group(test)) == sorted(set(chunks.groups))
+
+def test_the_larger_class_costs_nothing():
+    chunks = SimpleNamespace(y=np.repeat([SIREN, OTHER], (20, 60)), groups=np.repeat([f"g{i}" for i in range(20)], 4))
+    row = experiment(chunks, np.empty((80, 0)), "majority", "", "", "grouped")
+    assert row["accuracy"] == .75 and row["balanced_accuracy"] == row["roc_auc"] == .5 and row["pr_auc"] == .25 and row["ece"] < .05
+
+def test_logistic_regression_is_scikits(small):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    chunks = chunk_dataset(small)
+    X, s = band_statistics(chunks), split_for(chunks, "grouped", 2)
+    row = experiment(chunks, X, "logistic", "spectrogram", "", "grouped", 2)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(X[s.train], chunks.y[s.train])
+    assert X.shape == (len(chunks), 128) and row["accuracy"] == round(model.score(X[s.test], chunks.y[s.test]), 4)
+
+
+# ---- all runs, which stop and go on
+
+@pytest.fixture
+def quick(monkeypatch, small):
+    "Experiments that only note what they were asked."
+    asked = []
+    def run(chunks, X, model, features, wiring, split, seed, epochs):
+        assert len(X) == len(chunks)
+        asked.append((model, features, wiring, split, seed))
+        what = dict(model=model, features=features, wiring=wiring)
+        row = {"split": split, **what, "seed": seed, "fold": seed, **dict.fromkeys(MEASURES, .5), "seconds": .1, "versions": "a 1, b 2"}
+        return row, [what | dict(fold=seed, group=g, label=c, n_chunks=2, n_right=1, mean_probability=.5) for g, c in zip("ab", CLASSES)]
+    monkeypatch.setattr(results, "load_dataset", lambda name: small)
+    monkeypatch.setattr(results, "_run", run)
+    return asked
+
+def test_experiments_go_on(quick, tmp_path):
+    path, beside = tmp_path/"results.csv", tmp_path/"groups.csv"
+    run_experiments(["roadside"], path, seeds=range(1))
+    assert len(quick) == len(set(quick)) == 20 and {q[:3] for q in quick} == set(SETTINGS)
+    assert len(SETTINGS) == len(SETUPS) * len(WIRINGS) + 2 and {q[3] for q in quick} == set(SPLITS)
+    first, groups = path.read_bytes(), beside.read_bytes()
+    assert len(load_results(path)) == 20 and len(load_groups(beside)) == 20 and tuple(load_groups(beside)[0]) == GROUP_COLUMNS
+    run_experiments(["roadside"], path, seeds=range(1))
+    assert len(quick) == 20 and (path.read_bytes(), beside.read_bytes()) == (first, groups), "what was done was done again"
+    lines = first.decode().splitlines(keepends=True)
+    path.write_text("".join(lines[:12] + lines[14:]), encoding="utf-8")
+    run_experiments(["roadside"], path, seeds=range(1))
+    assert len(quick) == 22 and sorted(path.read_text().splitlines()) == sorted(first.decode().splitlines())
+    assert len(load_groups(beside)) == 20, "the groups of a run that was done again are there twice"
+    run_experiments(["roadside"], path)
+    assert len(quick) == 102 and {q[4] for q in quick[22:]} == {1, 2, 3, 4}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["groups.csv", "results.csv"]
+
+def test_groups_that_got_lost_are_measured_again(quick, tmp_path):
+    run_experiments(["roadside"], tmp_path/"results.csv", seeds=[3])
+    (tmp_path/"groups.csv").unlink()
+    run_experiments(["roadside"], tmp_path/"results.csv", seeds=[3])
+    assert len(quick) == 30 and len(load_results(tmp_path/"results.csv")) == 20 and len(load_groups(tmp_path/"groups.csv")) == 20
+
+def test_parts_put_one_after_the_other_are_the_whole(quick, tmp_path):
+    for name, seeds in (("a", [0, 2]), ("b", [1, 3, 4]), ("all", range(5))):
+        (tmp_path/name).mkdir()
+        run_experiments(["roadside"], tmp_path/name/"results.csv", seeds)
+    for name in ("results.csv", "groups.csv"):
+        a, b, both = ((tmp_path/n/name).read_text().splitlines(keepends=True) for n in ("a", "b", "all"))
+        (tmp_path/name).write_text("".join(a + b[1:]))
+        assert sorted(a + b[1:]) == sorted(both)
+    n = len(quick)
+    run_experiments(["roadside"], tmp_path/"results.csv")
+    assert len(quick) == n
+
+def test_experiments_keep_what_was_done(quick, tmp_path, monkeypatch):
+    done = results._run
+    def stop(*args):
+        if len(quick) == 5: raise KeyboardInterrupt
+        return done(*args)
+    monkeypatch.setattr(results, "_run", stop)
+    with pytest.raises(KeyboardInterrupt, match="5 of 20 runs done; give the same command again"): run_experiments(["roadside"], tmp_path/"results.csv", seeds=range(1))
+    assert len(load_results(tmp_path/"results.csv")) == 5 and len(load_groups(tmp_path/"groups.csv")) == 4
+
+def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    save_rows([{"a": 1}], tmp_path/"x.csv")
+    monkeypatch.setattr(results.os, "replace", lambda *args: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError): save_rows([{"a": 2}], tmp_path/"x.csv")
+    assert (tmp_path/"x.csv").read_text() == "a\n1\n" and [p.name for p in tmp_path.iterdir()] == ["x.csv"]
+
+@pytest.mark.parametrize("change", ["label", "group", "sound"])
+def test_results_of_another_data_set_are_not_mixed(quick, tmp_path, small, change):
+    path = tmp_path/"results.csv"
+    run_experiments(["roadside"], path, seeds=[0])
+    before, r = path.read_bytes(), small.recordings[0]
+    if change == "sound": r.path = write(tmp_path/"other.wav")
+    else: setattr(r, change, {"label": "non-emergency", "group": "another"}[change])
+    with complains("roadside", "another file", kind=SirenbookFileError): run_experiments(["roadside"], path, seeds=[1])
+    assert len(quick) == 20 and path.read_bytes() == before
+
+def test_what_cannot_be_run_is_told_before_the_first_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_run", lambda *args: pytest.fail("something was run"))
+    path = tmp_path/"new"/"results.csv"
+    with complains("new", "no such folder", kind=SirenbookFileError): run_experiments(["roadside"], path)
+    path.parent.mkdir()
+    with complains("nowhere", "no data set", kind=SirenbookFileError): run_experiments(["roadside", "nowhere"], path)
+    few, short, one = (tmp_path/n for n in ("few", "short", "one"))
+    write_folder(few, n=4)
+    with complains("few", "4 groups", "5"): run_experiments(["roadside", few], path)
+    write_folder(short, n=6, seconds=1)
+    with complains("short", "2.0 s"): run_experiments([short], path)
+    for k in range(4): write(short/"emergency"/f"long{k}.wav", np.random.default_rng(k).normal(0, .1, 33000))
+    with complains("short", "0 chunks"): run_experiments([short], path)
+    write(one/"emergency"/"a.wav")
+    with complains("one", "non-emergency", kind=SirenbookFileError): run_experiments([one], path)
+    with complains("roadside", "folds 0 to 4"): run_experiments(["roadside"], path, seeds=[0, 5])
+    assert not list(path.parent.iterdir())
+
+def test_few_groups_do_for_the_random_split(tmp_path, quick, small):
+    for r in small.recordings: r.group = r.label
+    with complains("roadside", "1 group;"): run_experiments(["roadside"], tmp_path/"results.csv")
+    run_experiments(["roadside"], tmp_path/"results.csv", seeds=[0], splits=["random"])
+    assert {q[3] for q in quick} == {"random"} and [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+
+def test_a_data_set_is_found_beside_the_others(tmp_path, monkeypatch):
+    write_folder(tmp_path/"data"/"pavement", n=1)
+    monkeypatch.setenv("SIRENBOOK_DATA", str(tmp_path/"data"))
+    monkeypatch.chdir(tmp_path)
+    assert results._load("pavement").name == results._load(tmp_path/"data"/"pavement").name == "pavement"
+    with complains("boulevard"): results._load("boulevard")
+
+
+# ---- results files
+
+ROW = dict(zip(COLUMNS, ("roadside", "0" * 64, "random", "cnn", "time", "printed", 0, 0, .5, .5, .5, .5, .5, 1.5, "python 3, numpy 2")))
+HEAD, LINE = (",".join(x) + "\n" for x in (COLUMNS, [f'"{v}"' for v in ROW.values()]))
+
+@pytest.mark.parametrize("content", ["file,label\na,b\n", "file,label\n", "", HEAD + "roadside,random,cnn\n", HEAD + LINE.replace('"1.5"', '"long"'), HEAD + LINE.replace('"1.5"', '"nan"'), HEAD + LINE[:-1],
+                                     HEAD + LINE + LINE[:40], HEAD + LINE + LINE[:-6], HEAD + LINE.replace("\n", ",more\n"), HEAD.replace("ece,", "") + LINE, b"\xff\xfe\0"],
+                         ids=["foreign", "foreign head", "empty", "cut off", "words for numbers", "no number", "cut off at the end", "cut off in the second row", "cut off in quotes", "too long", "old columns", "not text"])
+def test_foreign_results(tmp_path, content):
+    path = tmp_path/"results.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for ask in (lambda: load_results(path), lambda: run_experiments([], path), lambda: run_experiments(["roadside"], path)):
+        with complains("results.csv", kind=SirenbookFileError): ask()
+    path.rename(tmp_path/"groups.csv")
+    with complains("groups.csv", kind=SirenbookFileError): run_experiments([], path)
+    assert [p.name for p in tmp_path.iterdir()] == ["groups.csv"]
+
+def test_results_come_back_as_they_were(tmp_path):
+    save_rows([ROW, ROW | {"model": "majority", "features": "", "wiring": ""}], tmp_path/"results.csv")
+    assert load_results(tmp_path/"results.csv")[0] == ROW
+
+def test_results_that_are_not_there(tmp_path):
+    for load in (load_results, load_groups):
+        with complains("none.csv", kind=SirenbookFileError): load(tmp_path/"none.csv")
+
+def test_a_verdict_of_nothing_and_of_something():
+    assert {r["random split"] for r in verdict([], "roadside")} == {"not run"}
+    rows = verdict([ROW, ROW | {"seed": 1, "fold": 1, "accuracy": .7}], "roadside")
+    assert len(rows) == len(SETTINGS) and [r["random split"] for r in rows if r["model"] == "CNN, time, printed"] == [percent([.5, .7])]
+    assert [r["article"] for r in rows].count("") == len(SETTINGS) - len(SETUPS)
+
+
+# ---- the committed files
+
+@pytest.fixture(scope="module")
+def committed(): return load_results(ROOT/"data"/"results.csv"), load_groups(ROOT/"data"/"groups.csv")
+
+def test_the_committed_results_are_complete(committed):
+    rows = committed[0]
+    for name in ("roadside", "esvs", "street"):
+        mine = [(r["model"], r["features"], r["wiring"], r["split"], r["fold"]) for r in rows if r["dataset"] == name]
+        assert len(mine) == len(set(mine)) and set(mine) == {(*s, split, k) for s in SETTINGS for split in SPLITS for k in range(FOLDS)}, f"runs on {name} are missing"
+        assert len({r["dataset_sha256"] for r in rows if r["dataset"] == name}) == 1
+
+def test_the_committed_results_are_of_this_roadside(committed, roadside):
+    assert {r["dataset_sha256"] for r in committed[0] if r["dataset"] == "roadside"} == {dataset_sha256(roadside)}
+
+def test_the_committed_groups_belong_to_the_results(committed):
+    rows, groups = committed
+    for r in rows:
+        if r["split"] == "random": continue
+        mine = [g for g in groups if all(g[c] == r[c] for c in ("dataset", "model", "features", "wiring", "fold"))]
+        assert sum(g["n_right"] for g in mine) / sum(g["n_chunks"] for g in mine) == pytest.approx(r["accuracy"], abs=1e-4)
+    for name in {r["dataset"] for r in rows}:
+        tested = [(g["group"], g["label"], g["n_chunks"]) for g in groups if g["dataset"] == name and g["model"] == "majority"]
+        assert len(tested) == len(set(tested)), f"a group of {name} was tested twice"
+
+def test_the_committed_baselines_can_be_had_again(committed, roadside):
+    chunks = chunk_dataset(roadside)
+    X = band_statistics(chunks)
+    for r in committed[0]:
+        if r["dataset"] == "roadside" and r["model"] == "logistic":
+            again = experiment(chunks, X, "logistic", "spectrogram", "", r["split"], r["fold"])
+            assert all(again[m] == pytest.approx(r[m], abs=.01) for m in MEASURES)
