@@ -256,6 +256,14 @@ def _load(name):
     near = [] if name in NAMES or Path(name).is_dir() else data_dirs()
     return load_dataset(next((d / name for d in near if (d / name).is_dir()), name))
 
+def _begun(path):
+    "The rows of a results file and of groups.csv beside it, as far as there are any."
+    if not path.parent.is_dir():
+        raise SirenbookFileError(f"{path.parent}: there is no such folder")
+    beside = path.with_name("groups.csv")
+    return (load_results(path) if path.is_file() else [],
+            load_groups(beside) if beside.is_file() else [])
+
 def _ready(name, splits, seeds, rows):
     "A data set's name, checksum and chunks, if every run can be done."
     data = _load(name)
@@ -280,11 +288,7 @@ def run_experiments(
 ):
     "Run every setting that the results file does not hold yet."
     path, seeds = Path(path), list(seeds)
-    if not path.parent.is_dir():
-        raise SirenbookFileError(f"{path.parent}: there is no such folder")
-    beside = path.with_name("groups.csv")
-    rows = load_results(path) if path.is_file() else []
-    groups = load_groups(beside) if beside.is_file() else []
+    rows, groups, beside = *_begun(path), path.with_name("groups.csv")
     key = lambda r: tuple(r[c] for c in ("dataset", "model", "features", "wiring", "fold"))
     full = lambda r: (*key(r), r["split"])
     sets = [_ready(name, splits, seeds, rows) for name in names]
