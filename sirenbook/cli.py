@@ -33,8 +33,24 @@ def _add_dataset(commands):
     ask.add_argument("--workers", type=int, help="how many processes (one a core)")
     ask.set_defaults(run=_render_roadside)
 
+# %% ../nbs/20_cli.ipynb #d02c5e11
+def _download(args):
+    "Download a data set, and say what is there now."
+    from sirenbook.recordings import download, published
+    folder, files = download(args.name, args.out), published(args.name)
+    print(f"{folder}: the {len(files)} files of {args.name}, "
+          f"{sum(f.n_bytes for f in files) / 1e6:.1f} MB, each with its published SHA-256")
+
+def _add_download(commands):
+    about = "download recordings that others published; the same command goes on where it stopped"
+    ask = commands.add_parser("download", help=about, description=about)
+    ask.add_argument("name", metavar="NAME", help="article (113 MB) or esvs (318 MB)")
+    ask.add_argument("--out", metavar="DIR",
+                     help="the folder (where the book looks: SIRENBOOK_DATA or your cache)")
+    ask.set_defaults(run=_download)
+
 # %% ../nbs/20_cli.ipynb #ac8be7d7
-COMMANDS = (_add_dataset,)
+COMMANDS = (_add_dataset, _add_download)
 
 def main(
     args=None,  # words after `sirenbook`; those of the command line, unless given
