@@ -11,7 +11,7 @@ import numpy as np
 from .signals import need
 from .viewing import CMAP, plot_spectrogram
 
-# %% ../nbs/92_figures.ipynb #0e3d85f5
+# %% ../nbs/92_figures.ipynb #76c5bd32
 _AXES = r"""
 const colours = {main: "currentColor", second: "var(--sb-accent, #0b7fab)", siren: "#c8553d"};
 const ticks = ([low, high], n) => Array.from({length: n + 1}, (_, i) => low + (high - low) * i / (n || 1));
@@ -39,7 +39,7 @@ function axes({left = 44, top = 22, width, height, x, y, xName, yName, xTicks = 
 }
 """
 
-# %% ../nbs/92_figures.ipynb #2fae33a1
+# %% ../nbs/92_figures.ipynb #f5c5787b
 _SOUND = r"""
 const LOUDEST = 0.1;                        // of full scale: soft, with headphones too
 let context, playing;
@@ -79,7 +79,7 @@ function retune() {                         // a slider was moved while tones so
 }
 """
 
-# %% ../nbs/92_figures.ipynb #2d902f5a
+# %% ../nbs/92_figures.ipynb #1764db31
 _ELEMENT = r"""
 class Move extends HTMLElement {
   connectedCallback() {
@@ -119,7 +119,7 @@ addEventListener("pagehide", stop);
 document.addEventListener("visibilitychange", () => document.hidden && stop());
 """
 
-# %% ../nbs/92_figures.ipynb #e06557cb
+# %% ../nbs/92_figures.ipynb #2d120183
 _TONE = r"""
 kinds.tone = {
   sliders: {
@@ -146,7 +146,7 @@ kinds.tone = {
   }};
 """
 
-# %% ../nbs/92_figures.ipynb #9b35312c
+# %% ../nbs/92_figures.ipynb #1f04b5fa
 _BEATS = r"""
 kinds.beats = {
   sliders: {
@@ -166,7 +166,7 @@ kinds.beats = {
   }};
 """
 
-# %% ../nbs/92_figures.ipynb #cbdea9f2
+# %% ../nbs/92_figures.ipynb #d0c57b06
 _SAMPLING = r"""
 const alias = (hz, sr) => hz - sr * Math.round(hz / sr);   // with its sign: minus turns the other way
 const lost = (hz, sr) => 2 * hz % sr === 0;                // every sample falls on zero
@@ -194,7 +194,7 @@ kinds.sampling = {
   }};
 """
 
-# %% ../nbs/92_figures.ipynb #ee993bdb
+# %% ../nbs/92_figures.ipynb #d851ba22
 _FFT = r"""
 function fft(re, im) {                      // in place; the length is a power of two
   const n = re.length;
@@ -215,7 +215,7 @@ function fft(re, im) {                      // in place; the length is a power o
 }
 """
 
-# %% ../nbs/92_figures.ipynb #922be2cc
+# %% ../nbs/92_figures.ipynb #08a581c9
 _WINDOW = r"""
 const SR = 8000, SPARE = 2048, WAIL = new Float32Array(2 * SR + 2 * SPARE);  // 2 s, and some before and after
 for (let i = 0, turn = 0; i < WAIL.length; i++) {
@@ -247,7 +247,7 @@ function heat(columns, low, high) {         // an image address; row 0 is the hi
 }
 """
 
-# %% ../nbs/92_figures.ipynb #a3f3b63d
+# %% ../nbs/92_figures.ipynb #561f00c1
 _LENGTH = r"""
 kinds.window = {
   sliders: {length: {label: "Window", min: 5, max: 12, step: 1, value: 8, show: v => 2 ** v + " samples"}},
@@ -266,7 +266,7 @@ kinds.window = {
   }};
 """
 
-# %% ../nbs/92_figures.ipynb #6f9ffb12
+# %% ../nbs/92_figures.ipynb #6fd1669e
 def _tone(ax):
     t_ms = np.linspace(0, 10, 1000)
     ax.plot(t_ms, 0.7 * np.sin(2 * np.pi * 0.3 * t_ms), color="#444444")
@@ -292,7 +292,7 @@ def _window(ax):
     plot_spectrogram(wail, 8000, ax, n_fft=256, range_db=60, title="Windows of 256 samples, 32 ms")
     ax.set(ylim=(0, 2500))
 
-# %% ../nbs/92_figures.ipynb #119738f2
+# %% ../nbs/92_figures.ipynb #34b05990
 _STYLE = """
 sb-move {display: block; max-width: 44rem; margin: 1.25rem 0}
 sb-move figure {margin: 0}
@@ -309,7 +309,7 @@ sb-move :focus-visible {outline: 2px solid #c8553d; outline-offset: 2px}
 sb-move p {margin: .5rem 0 0; font-size: .9rem; min-height: 3.2em}
 """
 
-# %% ../nbs/92_figures.ipynb #f8c2928b
+# %% ../nbs/92_figures.ipynb #7765952e
 def _script():
     "The whole script; what it defines stays out of the way of everything else on the page."
     cm = need("matplotlib").colormaps[CMAP]
@@ -327,7 +327,7 @@ def _still(draw):
     fig.savefig(file, format="webp", pil_kwargs={"quality": 75})
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
-# %% ../nbs/92_figures.ipynb #4ddeb777
+# %% ../nbs/92_figures.ipynb #50ce6178
 class Moving:
     "A figure with sliders; notebooks show it as HTML."
     def __init__(
@@ -346,25 +346,25 @@ class Moving:
     def _repr_html_(self): return self.markup
     def __repr__(self): return "Moving()"
 
-# %% ../nbs/92_figures.ipynb #86907079
+# %% ../nbs/92_figures.ipynb #8b9058bb
 def move_tone() -> Moving:  # shown by the notebook
     "A tone to move: amplitude, frequency and phase, as a circle and as a wave."
     return Moving("tone", "Move a tone: what changes what you see, and what changes what you hear?",
                   _tone, "A sine wave of 300 Hz over ten milliseconds, three cycles")
 
-# %% ../nbs/92_figures.ipynb #8c6561c5
+# %% ../nbs/92_figures.ipynb #246fabbe
 def move_beats() -> Moving:  # shown by the notebook
     "Two tones to move apart: they beat."
     return Moving("beats", "Move two tones apart: how often do they swell?",
                   _beats, "The sum of tones at 300 and 304 Hz swells and fades four times in a second")
 
-# %% ../nbs/92_figures.ipynb #4f291f58
+# %% ../nbs/92_figures.ipynb #a2b8482e
 def move_sampling() -> Moving:  # shown by the notebook
     "Sampling to move: a tone against a sample rate, and the tone that comes out."
     return Moving("sampling", "Move the tone past half the sample rate: which tone comes out?",
                   _sampling, "Samples of a 2500 Hz tone, 4000 a second, lie on a wave of 1500 Hz too")
 
-# %% ../nbs/92_figures.ipynb #6a27a1a9
+# %% ../nbs/92_figures.ipynb #7f8999eb
 def move_window() -> Moving:  # shown by the notebook
     "A window to lengthen: time against frequency, on a wail with a knock."
     return Moving("window", "Move the window's length: what gets sharp, and what blurs?",
