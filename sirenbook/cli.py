@@ -33,8 +33,44 @@ def _add_dataset(commands):
     ask.add_argument("--workers", type=int, help="how many processes (one a core)")
     ask.set_defaults(run=_render_roadside)
 
+# %% ../nbs/20_cli.ipynb #d02c5e11
+def _download(args):
+    "Download a data set, and say what is there now."
+    from sirenbook.recordings import download, published
+    folder, files = download(args.name, args.out), published(args.name)
+    print(f"{folder}: the {len(files)} files of {args.name}, "
+          f"{sum(f.n_bytes for f in files) / 1e6:.1f} MB, each with its published SHA-256")
+
+def _add_download(commands):
+    about = "download recordings that others published; the same command goes on where it stopped"
+    ask = commands.add_parser("download", help=about, description=about)
+    ask.add_argument("name", metavar="NAME", help="article (113 MB) or esvs (318 MB)")
+    ask.add_argument("--out", metavar="DIR",
+                     help="the folder (where the book looks: SIRENBOOK_DATA or your cache)")
+    ask.set_defaults(run=_download)
+
+# %% ../nbs/20_cli.ipynb #e5a1c0d3
+def _experiment(args):
+    "Run what is missing, and say where it lies."
+    from sirenbook.results import run_experiments
+    run_experiments(args.dataset, args.out, args.folds, splits=args.split)
+    print(f"{args.out}: complete for {', '.join(args.dataset)}")
+
+def _add_experiment(commands):
+    about = "train every model on every split; the same command goes on where it stopped"
+    ask = commands.add_parser("experiment", help=about, description=about)
+    ask.add_argument("dataset", nargs="+", metavar="DATASET",
+                     help="roadside, article, esvs, or a folder with a sub-folder for each class")
+    ask.add_argument("--out", required=True, metavar="FILE",
+                     help="the results file (csv); groups.csv comes beside it")
+    ask.add_argument("--folds", type=int, nargs="+", choices=range(5), metavar="K",
+                     default=list(range(5)), help="which runs, 0 to 4 (all)")
+    ask.add_argument("--split", nargs="+", choices=("random", "grouped"),
+                     default=["random", "grouped"], help="which splits (both)")
+    ask.set_defaults(run=_experiment)
+
 # %% ../nbs/20_cli.ipynb #ac8be7d7
-COMMANDS = (_add_dataset,)
+COMMANDS = (_add_dataset, _add_download, _add_experiment)
 
 def main(
     args=None,  # words after `sirenbook`; those of the command line, unless given

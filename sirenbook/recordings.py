@@ -4,18 +4,22 @@
 
 # %% auto #0
 __all__ = ['CLASSES', 'SUFFIXES', 'JOURNAL', 'ROADSIDE_VERSION', 'ROADSIDE_SEED', 'ROADSIDE_HOURS', 'TURNS', 'CLEAR_DB', 'TRUTH',
-           'EVENTS', 'ARTICLE_FILES', 'NAMES', 'class_index', 'siren_probability', 'load_wav', 'Recording', 'Dataset',
-           'load_folder', 'render_scene', 'render_dataset', 'load_truth', 'load_events', 'data_dirs', 'make_roadside',
+           'EVENTS', 'ADDRESSES', 'TIMEOUT_S', 'TRIES', 'PAUSE_S', 'ARTICLE_FILES', 'NAMES', 'class_index',
+           'siren_probability', 'load_wav', 'Recording', 'Dataset', 'load_folder', 'render_scene', 'render_dataset',
+           'load_truth', 'load_events', 'data_dirs', 'make_roadside', 'Published', 'published', 'download',
            'load_dataset']
 
 # %% ../nbs/07_recordings.ipynb #822773a8
-import csv, hashlib, io, json, math, os, re, shlex, shutil, subprocess, sys
+import csv, hashlib, io, json, math, os, re, shlex, shutil, subprocess, sys, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from errno import EDQUOT, ENOSPC
+from importlib import resources
 from pathlib import Path
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import platformdirs
@@ -133,6 +137,16 @@ class Dataset:
             f"{self.minutes(c):.2f} minutes" for c in self.classes])
 
 # %% ../nbs/07_recordings.ipynb #aed8e978
+def _is_downloaded(row):
+    "Whether a row of a manifest was written by a download."
+    return all(map(row.get, ("dataset", "bytes", "sha256")))
+
+def _lacking(folder, name, n):
+    "The error of a data set that was not wholly downloaded."
+    return SirenbookFileError(
+        f"{folder}: lacks {n} file{'s' * (n > 1)} of {name}; get what is missing with: "
+        f"sirenbook download {name} --out {shlex.quote(str(folder))}")
+
 def _manifest(folder):
     "Rows of manifest.csv by file, or nothing where there is none."
     path = folder / "manifest.csv"
@@ -150,17 +164,21 @@ def _manifest(folder):
         if not r["group"] or r["label"] not in CLASSES:
             raise SirenbookFileError(f"{path}: the row of {r['file']} needs a group and a label, "
                                      f"one of {', '.join(CLASSES)}")
-        if not (folder / r["file"]).is_file():
-            raise SirenbookFileError(f"{path}: names {r['file']}, which is not there")
+    lost = [r for r in rows if not (folder / r["file"]).is_file()]
+    if lost and _is_downloaded(lost[0]): raise _lacking(folder, lost[0]["dataset"], len(lost))
+    if lost: raise SirenbookFileError(f"{path}: names {lost[0]['file']}, which is not there")
     return {Path(r["file"]).as_posix(): r for r in rows}
 
 # %% ../nbs/07_recordings.ipynb #c94212f4
+def _sounds(folder):
+    "The sound files in a folder and below it."
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES
+                  and p.is_file() and p.name[0] != ".")
+
 def _files(folder):
     "Each class's sound files; both classes must be there, and no name twice in a folder."
     if not folder.is_dir(): raise SirenbookFileError(f"{folder}: there is no such folder")
-    holders = {d.name: sorted(p for p in d.rglob("*") if p.suffix.lower() in SUFFIXES
-                              and p.is_file() and p.name[0] != ".")
-               for d in sorted(folder.iterdir()) if d.is_dir()}
+    holders = {d.name: _sounds(d) for d in sorted(folder.iterdir()) if d.is_dir()}
     strangers = [name for name, files in holders.items() if files and name not in CLASSES]
     missing = [c for c in CLASSES if c not in holders]
     if missing or strangers:
@@ -217,6 +235,19 @@ def _must_be_finished(folder):
         f"--hours {s['hours']} --seed {s['seed']}{more} --out {shlex.quote(str(folder))}")
 
 # %% ../nbs/07_recordings.ipynb #4997fb53
+def _sha256(path):
+    "The SHA-256 sum of a file."
+    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+
+def _must_be_published(folder, rows):
+    "Complain of a downloaded file that is not, or no longer, the published one."
+    for r in rows:
+        if _is_downloaded(r) and _sha256(folder / r["file"]) != r["sha256"]:
+            raise SirenbookFileError(
+                f"{folder / r['file']}: not the file that was published (its SHA-256 differs); "
+                f"fetch it anew with: sirenbook download {r['dataset']} "
+                f"--out {shlex.quote(str(folder))}")
+
 def load_folder(
     folder,         # a folder with a sub-folder for each class
     sr:int=SR,      # sample rate wanted, Hz
@@ -225,7 +256,9 @@ def load_folder(
     "Load a data set from a folder, with groups from its manifest.csv if there is one."
     folder = Path(folder)
     _must_be_finished(folder)
-    files, rows = _files(folder), _manifest(folder)
+    rows = _manifest(folder)
+    files = _files(folder)
+    _must_be_published(folder, rows.values())
     paths = [p for c in CLASSES for p in files[c]]
     labels = [c for c in CLASSES for _ in files[c]]
     groups = []
@@ -389,7 +422,7 @@ def _claimed(folder):
     try:
         try: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{folder}: waiting for another program that renders into it", file=sys.stderr)
+            print(f"{folder}: waiting for another program that writes into it", file=sys.stderr)
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError: pass  # a file system without locks
         yield
@@ -558,35 +591,243 @@ def _roadside(sr):
         r.wav, r.sr = np.clip(soxr.resample(r.wav, SR, sr), -1, 1), sr
     return data
 
+# %% ../nbs/07_recordings.ipynb #c81f2a11
+_MEDIA = "https://media.githubusercontent.com/media/"
+ADDRESSES = {  # of a file, by its place in our folder and at its origin; the first is asked first
+    "article": (_MEDIA + "aniketpoojari/Emergency_vs_non-emergency_vehicle_sound_classification/"
+                "53ecec4b33d74d7805e4481e913daa2f2ba49111/{origin}",),
+    "esvs": ("https://raw.githubusercontent.com/snehanjali7/Emergency-siren-detection-using-CNN/"
+             "d91eaabb4af8af3a03573a8f7b9ec40d34fc727a/dataset/{file}",
+             _MEDIA + "vishnu-u/Siren-Sound-Dataset/c49b76d3171823bfd857bffc5a93ffe811cfb7eb/"
+             "{origin}")}
+
+@dataclass(frozen=True)
+class Published:
+    "A file of a data set, as its authors published it."
+    dataset: str      # name of the data set
+    file: str         # its place in the folder of the data set
+    label: str        # a name in CLASSES
+    group: str        # recordings that share a source share a group
+    n_bytes: int      # its size
+    sha256: str       # its checksum, hexadecimal
+    addresses: tuple  # URLs, the first to be asked first
+
+def published(
+    name:str,  # "article" or "esvs"
+) -> list:     # of Published
+    "The files of a data set that can be downloaded."
+    if name not in ADDRESSES:
+        raise SirenbookError(f"no data set called {name!r} can be downloaded; there are "
+                             f"{' and '.join(ADDRESSES)} (roadside is made on your computer)")
+    text = resources.files("sirenbook").joinpath("downloads.csv").read_text(encoding="utf-8")
+    return [Published(name, r["file"], r["label"], r["group"], int(r["bytes"]), r["sha256"],
+                      tuple(a.format(file=quote(r["file"]), origin=quote(r["origin"]))
+                            for a in ADDRESSES[name]))
+            for r in csv.DictReader(text.splitlines()) if r["dataset"] == name]
+
+# %% ../nbs/07_recordings.ipynb #c81f2a15
+TIMEOUT_S, TRIES, PAUSE_S = (10, 30), 3, 1  # to connect and to wait for bytes; without progress
+
+def _size(part): return part.stat().st_size if part.exists() else 0
+
+def _get(web, url, part, n_bytes, tell):
+    "Get what a part file lacks of `n_bytes`, or all of it; `tell` hears how much is there."
+    import requests
+    if (have := _size(part)) == n_bytes: return tell(have)
+    ask = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with web.get(url, headers=ask, stream=True, timeout=TIMEOUT_S) as answer:
+        if have and answer.status_code == 416: raise ValueError("it ends before the part does")
+        answer.raise_for_status()
+        if answer.status_code != 206: have = 0
+        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise ValueError("another range")
+        size = answer.headers.get("Content-Length", "")
+        if "Content-Encoding" in answer.headers: size = ""  # of what is squeezed
+        if size.isdecimal() and have + int(size) != n_bytes: raise ValueError("another size")
+        with open(part, "ab" if have else "wb") as f:
+            for block in answer.iter_content(1 << 14):
+                f.write(block)
+                tell(f.tell())
+                if f.tell() > n_bytes: raise ValueError("another size")
+            f.flush()
+            os.fsync(f.fileno())
+    if _size(part) < n_bytes: raise requests.ConnectionError("cut off")
+
+# %% ../nbs/07_recordings.ipynb #c81f2a17
+def _told(e, host):
+    "In a few words, what went wrong at an address."
+    from requests import exceptions as r
+    if isinstance(e, r.ProxyError) or getproxies() and isinstance(
+            e, (r.InvalidURL, r.InvalidSchema)):
+        return f"no way through the proxy to {host}, see HTTPS_PROXY"
+    if isinstance(e, r.HTTPError): return f"{host} answers {e.response.status_code}"
+    if isinstance(e, r.SSLError): return f"no safe connection to {host}"
+    if isinstance(e, r.Timeout): return f"{host} does not answer"
+    if isinstance(e, r.ConnectionError): return f"no connection to {host}, or it broke"
+    if isinstance(e, r.ChunkedEncodingError): return f"{host} breaks the connection"
+    if isinstance(e, r.RequestException): return f"{host} cannot be asked: {type(e).__name__}"
+    return f"{host} sends another file"
+
+def _worth_another_try(e):
+    from requests import exceptions as r
+    if isinstance(e, r.HTTPError): return e.response.status_code in (408, 429, 500, 502, 503, 504)
+    return isinstance(e, (r.ConnectionError, r.Timeout, r.ChunkedEncodingError))
+
+# %% ../nbs/07_recordings.ipynb #c81f2a18
+def _fetch_from(web, url, f, aside, tell):
+    "Fetch a file from an address and check it; or raise what went wrong in the last try."
+    import pooch, requests
+    part = aside / f"{f.sha256}.part"
+    failed, most, anew = 0, _size(part), False
+    def get(url, out, _):
+        _get(web, url, part, f.n_bytes, tell)
+        part.replace(out)
+    while True:
+        pieced = _size(part) > 0
+        try: return Path(pooch.retrieve(url, f.sha256, f.sha256, aside, downloader=get))
+        except (requests.RequestException, ValueError) as e:
+            if not isinstance(e, requests.RequestException):  # the wrong file
+                part.unlink(missing_ok=True)
+                if anew or not pieced: raise
+                failed, most, anew = 0, 0, True
+            else:
+                failed, most = 1 if _size(part) > most else failed + 1, max(most, _size(part))
+                if failed >= TRIES or not _worth_another_try(e): raise
+        time.sleep(PAUSE_S * failed)
+
+def _fetch(web, f, aside, tell, dead):
+    "Fetch a file from the first address that has it: its path, and what others had to say."
+    import requests
+    part, said = aside / f"{f.sha256}.part", []
+    for url in f.addresses:
+        host, before = urlsplit(url).netloc, _size(part)
+        if host in dead: said.append(dead[host]); continue
+        try: return _fetch_from(web, url, f, aside, tell), said
+        except (requests.RequestException, ValueError) as e:
+            said.append(_told(e, host))
+            mute = isinstance(e, (requests.ConnectionError, requests.Timeout))
+            if mute and _size(part) == before: dead[host] = said[-1]
+    return None, said
+
+# %% ../nbs/07_recordings.ipynb #c81f2a1a
+def _make_ready(folder, files):
+    "Which files a folder still lacks, after a look at whether it can take them."
+    name, found = files[0].dataset, folder / "manifest.csv"
+    head = ("file", "label", "group", "dataset", "bytes", "sha256")
+    manifest = _csv(head, [(f.file, f.label, f.group, name, f.n_bytes, f.sha256) for f in files])
+    ours = {folder / f.file for f in files}
+    strange = [p for c in CLASSES for p in _sounds(folder / c) if p not in ours]
+    if found.is_file() and found.read_bytes() != manifest: strange.insert(0, found)
+    if strange:
+        raise SirenbookFileError(f"{strange[0]}: is not from the download of {name}; "
+                                 "move it away, or name another folder")
+    _put(found, manifest)
+    missing = []
+    for f in files:
+        path = folder / f.file
+        path.parent.mkdir(exist_ok=True)
+        if path.is_file() and (sha := _sha256(path)) == f.sha256: continue
+        if path.is_file(): path.replace(path.with_name(f"{path.name}.{sha[:8]}.wrong"))
+        missing.append(f)
+    return missing
+
+# %% ../nbs/07_recordings.ipynb #c81f2a1b
+def _fetch_all(folder, files, bar, aside):
+    "Fetch files; what could not be fetched is told at the end, or once no computer answers."
+    import requests
+    done, dead, lost = 0, {}, []
+    with requests.Session() as web:
+        for f in files:
+            got, said = _fetch(web, f, aside, lambda n: bar.update(done + n - bar.n), dead)
+            if got:
+                got.replace(folder / f.file)
+                done += f.n_bytes
+            else: lost.append((f, said))
+            if all(urlsplit(a).netloc in dead for a in f.addresses): break
+    if not lost: return
+    (f, said), n = lost[0], sum(not (folder / f.file).is_file() for f in files) - 1
+    raise SirenbookFileError(
+        f"{folder / f.file}: could not be fetched{f', nor {n} more' if n else ''} "
+        f"({', '.join(dict.fromkeys(said))}); give the same command again later, or put "
+        f"{f.addresses[0]} there by hand")
+
+def _fetch_missing(folder, files):
+    "Fetch what a folder lacks."
+    import pooch
+    missing, aside = _make_ready(folder, files), folder.absolute() / ".download"
+    aside.mkdir(exist_ok=True)
+    for p in aside.glob("tmp*"): p.unlink()  # of a process that was killed
+    total = sum(f.n_bytes for f in missing)
+    need, free = total - sum(map(_size, aside.iterdir())), shutil.disk_usage(folder).free
+    if need > free:
+        raise SirenbookFileError(f"{folder}: the disk is full; {need / 1e6:.1f} MB are to come, "
+                                 f"{free / 1e6:.1f} MB free; make room, or name another folder")
+    pooch.get_logger().setLevel("WARNING")  # it would tell of every file
+    with progress(None, f"downloading {folder.name}", total) as bar:
+        bar.unit, bar.unit_scale = "B", True
+        _fetch_all(folder, missing, bar, aside)
+    shutil.rmtree(aside)
+
+# %% ../nbs/07_recordings.ipynb #c81f2a1c
+def _download(files, folder):
+    "Fetch files into a folder; or say what is in the way."
+    try:
+        with _claimed(folder): _fetch_missing(folder, files)
+    except KeyboardInterrupt:
+        n = sum((folder / f.file).is_file() for f in files)
+        raise KeyboardInterrupt(f"{folder}: stopped with {n} of {len(files)} files there; "
+                                "give the same command again to go on") from None
+    except SirenbookError: raise
+    except OSError as e: raise SirenbookFileError(f"{folder}: {_why(e)}") from None
+    return folder
+
+def download(
+    name:str,     # "article" or "esvs"
+    folder=None,  # where to put it; where `load_dataset(name)` looks, unless given
+) -> Path:        # the folder
+    "Download a data set, or what is missing of it; every file is compared with its checksum."
+    files = published(name)
+    return _download(files, _home(name) if folder is None else Path(folder))
+
 # %% ../nbs/07_recordings.ipynb #4c077dcb
 ARTICLE_FILES = {"emergency": "emergency.wav", "non-emergency": "non emergency.wav"}
 NAMES = ("roadside", "article", "esvs")
 
-def _article(sr):
+def _article(folder, sr):
     "The article's two files, one recording a class."
-    folder = next((d / "article" for d in data_dirs() if (d / "article").is_dir()),
-                  data_dirs()[0] / "article")
     paths = [folder / ARTICLE_FILES[c] for c in CLASSES]
-    for p in paths:
-        if not p.is_file():
-            raise SirenbookFileError(
-                f"{p}: there is no such file; the article's recordings belong there")
+    if lost := sum(not p.is_file() for p in paths): raise _lacking(folder, "article", lost)
+    _must_be_published(folder, _manifest(folder).values())
     return _read(paths, CLASSES, CLASSES, sr, "article")
 
+def _esvs(folder, sr):
+    "The clips of esvs, in any format; without a manifest, in the groups that the package knows."
+    if (folder / "manifest.csv").is_file(): return load_folder(folder, sr, "esvs")
+    stem = lambda path: path.relative_to(folder).with_suffix("").as_posix()
+    data_files = {stem(p): p for c in CLASSES for p in _sounds(folder / c)}
+    wanted = {Path(f.file).with_suffix("").as_posix(): f for f in published("esvs")}
+    if lost := len(wanted.keys() - data_files): raise _lacking(folder, "esvs", lost)
+    data = load_folder(folder, sr, "esvs")
+    for r in data.recordings: r.group = getattr(wanted.get(stem(r.path)), "group", r.group)
+    return data
+
+# %% ../nbs/07_recordings.ipynb #5b1e90c7
 def load_dataset(
     name_or_path,  # "roadside", "article", "esvs", or a folder with a sub-folder for each class
     sr:int=SR,     # sample rate wanted, Hz
 ) -> Dataset:
     "Load a data set by its name, or from a folder of your own."
     if name_or_path == "roadside": return _roadside(sr)
-    if name_or_path == "article": return _article(sr)
-    if name_or_path == "esvs":
-        found = [d / "esvs" for d in data_dirs() if (d / "esvs").is_dir()]
-        if not found:
-            raise SirenbookFileError(f"{data_dirs()[0] / 'esvs'}: there is no such folder; "
-                                     "the class folders of esvs belong there")
-        return load_folder(found[0], sr, "esvs")
+    if name_or_path in NAMES:
+        places = [d / name_or_path for d in data_dirs()]
+        folder = next((p for p in places if p.is_dir()), None)
+        if not folder:
+            raise SirenbookFileError(f"{places[0]}: there is no such folder; {name_or_path} "
+                                     f"belongs there: sirenbook download {name_or_path}")
+        return (_article if name_or_path == "article" else _esvs)(folder, sr)
     if str(name_or_path) and Path(name_or_path).exists() or os.sep in str(name_or_path):
-        return load_folder(name_or_path, sr)
+        folder = Path(name_or_path)
+        flat = all((folder / name).is_file() for name in ARTICLE_FILES.values())
+        return _article(folder, sr) if flat else load_folder(folder, sr)
     raise SirenbookFileError(f"no data set is called {str(name_or_path)!r}: "
                              f"there are {', '.join(NAMES)}, or give a folder")
