@@ -158,7 +158,7 @@ _BEATS = r"""
 kinds.beats = {
   sliders: {
     first: {label: "First tone", min: 200, max: 600, step: 5, value: 300, show: v => v + " Hz"},
-    apart: {label: "Second, higher by", min: 0, max: 20, step: 0.5, value: 4, show: v => v + " Hz"}},
+    apart: {label: "Apart by", min: 0, max: 20, step: 0.5, value: 4, show: v => v + " Hz"}},
   sounds: {"Hear both": v => ({tones: [[v.first, 0.5], [v.first + v.apart, 0.5]]})},
   draw({first, apart}, width) {
     const {sin, cos, PI, abs} = Math, second = first + apart;
