@@ -79,47 +79,54 @@ function retune() {                         // a slider was moved while tones so
 }
 """
 
-# %% ../nbs/92_figures.ipynb #1764db31
-_ELEMENT = r"""
-class Move extends HTMLElement {
-  connectedCallback() {
-    if (this.values) return;                // it moves already
-    const {sliders, sounds, draw} = kinds[this.getAttribute("kind")], values = this.values = {};
-    const make = (tag, within, more) => within.appendChild(Object.assign(document.createElement(tag), more));
-    const stage = this.querySelector(".sb-stage"), figure = this.firstElementChild;
-    const panel = make("div", figure, {className: "sb-panel"});
-    const said = make("p", figure, {role: "status"});
-    const redraw = () => {
-      const [picture, sentence, height] = draw(values, Math.max(stage.clientWidth, 240));
-      stage.innerHTML = `<svg role="img" width="100%" height="${height}">${picture}</svg>`;
-      stage.firstChild.ariaLabel = sentence;
-      said.textContent = sentence;
-    };
-    for (const [name, {label, show, ...range}] of Object.entries(sliders)) {
-      const row = make("label", panel, {textContent: label});
-      const input = make("input", row, {type: "range", ariaLabel: label, ...range});  // min, max, step, value
-      const shown = make("output", row);
-      const read = () => {
-        values[name] = +input.value;
-        input.ariaValueText = shown.textContent = show(values[name]);
-      };
-      input.addEventListener("input", () => { read(); redraw(); retune(); });
-      read();
-    }
-    for (const [label, sound] of Object.entries(sounds)) {
-      const button = make("button", panel, {type: "button", textContent: label, ariaPressed: "false"});
-      button.addEventListener("click", () =>
-        playing?.button === button ? stop() : start(button, () => sound(values)));
-    }
-    new ResizeObserver(redraw).observe(stage);
-  }
+# %% ../nbs/92_figures.ipynb #e41098e6
+_CONTROLS = r"""
+const make = (tag, within, more) => within.appendChild(Object.assign(document.createElement(tag), more));
+
+function slider(panel, {label, show, ...range}, moved) {   // range: min, max, step and value, in this order
+  const row = make("label", panel, {textContent: label});
+  const input = make("input", row, {type: "range", ariaLabel: label, ...range}), shown = make("output", row);
+  const read = () => {
+    input.ariaValueText = shown.textContent = show(+input.value);
+    moved(+input.value);
+  };
+  input.addEventListener("input", read);
+  read();
+}
+function button(panel, label, sound) {
+  const it = make("button", panel, {type: "button", textContent: label, ariaPressed: "false"});
+  it.addEventListener("click", () => playing?.button === it ? stop() : start(it, sound));
 }
 addEventListener("play", stop, true);       // a player of the page was started
 addEventListener("pagehide", stop);
 document.addEventListener("visibilitychange", () => document.hidden && stop());
 """
 
-# %% ../nbs/92_figures.ipynb #2d120183
+# %% ../nbs/92_figures.ipynb #ec1d7443
+_ELEMENT = r"""
+class Move extends HTMLElement {
+  connectedCallback() {
+    if (this.values) return;                // it moves already
+    const {sliders, sounds, draw} = kinds[this.getAttribute("kind")], values = this.values = {};
+    const stage = this.querySelector(".sb-stage"), figure = this.firstElementChild;
+    const panel = make("div", figure, {className: "sb-panel"});
+    const said = make("p", figure, {role: "status"});
+    const redraw = () => {
+      if (Object.keys(values).length < Object.keys(sliders).length) return;  // not all are made yet
+      const [picture, sentence, height] = draw(values, Math.max(stage.clientWidth, 240));
+      stage.innerHTML = `<svg role="img" width="100%" height="${height}">${picture}</svg>`;
+      stage.firstChild.ariaLabel = sentence;
+      said.textContent = sentence;
+    };
+    for (const [name, its] of Object.entries(sliders))
+      slider(panel, its, value => { values[name] = value; redraw(); retune(); });
+    for (const [label, sound] of Object.entries(sounds)) button(panel, label, () => sound(values));
+    new ResizeObserver(redraw).observe(stage);
+  }
+}
+"""
+
+# %% ../nbs/92_figures.ipynb #398e2838
 _TONE = r"""
 kinds.tone = {
   sliders: {
@@ -146,12 +153,12 @@ kinds.tone = {
   }};
 """
 
-# %% ../nbs/92_figures.ipynb #1f04b5fa
+# %% ../nbs/92_figures.ipynb #f2688cd7
 _BEATS = r"""
 kinds.beats = {
   sliders: {
     first: {label: "First tone", min: 200, max: 600, step: 5, value: 300, show: v => v + " Hz"},
-    apart: {label: "Second, higher by", min: 0, max: 20, step: 0.5, value: 4, show: v => v + " Hz"}},
+    apart: {label: "Apart by", min: 0, max: 20, step: 0.5, value: 4, show: v => v + " Hz"}},
   sounds: {"Hear both": v => ({tones: [[v.first, 0.5], [v.first + v.apart, 0.5]]})},
   draw({first, apart}, width) {
     const {sin, cos, PI, abs} = Math, second = first + apart;
@@ -166,7 +173,7 @@ kinds.beats = {
   }};
 """
 
-# %% ../nbs/92_figures.ipynb #d0c57b06
+# %% ../nbs/92_figures.ipynb #e28d2549
 _SAMPLING = r"""
 const alias = (hz, sr) => hz - sr * Math.round(hz / sr);   // with its sign: minus turns the other way
 const lost = (hz, sr) => 2 * hz % sr === 0;                // every sample falls on zero
@@ -194,7 +201,7 @@ kinds.sampling = {
   }};
 """
 
-# %% ../nbs/92_figures.ipynb #d851ba22
+# %% ../nbs/92_figures.ipynb #d71cb7d4
 _FFT = r"""
 function fft(re, im) {                      // in place; the length is a power of two
   const n = re.length;
@@ -215,7 +222,7 @@ function fft(re, im) {                      // in place; the length is a power o
 }
 """
 
-# %% ../nbs/92_figures.ipynb #08a581c9
+# %% ../nbs/92_figures.ipynb #11c539a1
 _WINDOW = r"""
 const SR = 8000, SPARE = 2048, WAIL = new Float32Array(2 * SR + 2 * SPARE);  // 2 s, and some before and after
 for (let i = 0, turn = 0; i < WAIL.length; i++) {
@@ -247,7 +254,7 @@ function heat(columns, low, high) {         // an image address; row 0 is the hi
 }
 """
 
-# %% ../nbs/92_figures.ipynb #561f00c1
+# %% ../nbs/92_figures.ipynb #031dbf83
 _LENGTH = r"""
 kinds.window = {
   sliders: {length: {label: "Window", min: 5, max: 12, step: 1, value: 8, show: v => 2 ** v + " samples"}},
@@ -266,7 +273,7 @@ kinds.window = {
   }};
 """
 
-# %% ../nbs/92_figures.ipynb #6fd1669e
+# %% ../nbs/92_figures.ipynb #1ed1db79
 def _tone(ax):
     t_ms = np.linspace(0, 10, 1000)
     ax.plot(t_ms, 0.7 * np.sin(2 * np.pi * 0.3 * t_ms), color="#444444")
@@ -292,7 +299,7 @@ def _window(ax):
     plot_spectrogram(wail, 8000, ax, n_fft=256, range_db=60, title="Windows of 256 samples, 32 ms")
     ax.set(ylim=(0, 2500))
 
-# %% ../nbs/92_figures.ipynb #34b05990
+# %% ../nbs/92_figures.ipynb #2373195d
 _STYLE = """
 sb-move {display: block; max-width: 44rem; margin: 1.25rem 0}
 sb-move figure {margin: 0}
@@ -309,12 +316,12 @@ sb-move :focus-visible {outline: 2px solid #c8553d; outline-offset: 2px}
 sb-move p {margin: .5rem 0 0; font-size: .9rem; min-height: 3.2em}
 """
 
-# %% ../nbs/92_figures.ipynb #7765952e
+# %% ../nbs/92_figures.ipynb #ef79abf9
 def _script():
     "The whole script; what it defines stays out of the way of everything else on the page."
     cm = need("matplotlib").colormaps[CMAP]
     colours = (255 * cm(np.linspace(0, 1, 64))[:, :3]).round().astype(int).tolist()
-    parts = (_AXES, _SOUND, _ELEMENT, _TONE, _BEATS, _SAMPLING, _FFT, _WINDOW, _LENGTH)
+    parts = (_AXES, _SOUND, _CONTROLS, _ELEMENT, _TONE, _BEATS, _SAMPLING, _FFT, _WINDOW, _LENGTH)
     return ("customElements.get('sb-move') || (() => {\nconst kinds = {}, MAP = "
             + json.dumps(colours, separators=(",", ":")) + ";" + "".join(parts)
             + "customElements.define('sb-move', Move);\n})();")
@@ -327,7 +334,7 @@ def _still(draw):
     fig.savefig(file, format="webp", pil_kwargs={"quality": 75})
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
-# %% ../nbs/92_figures.ipynb #50ce6178
+# %% ../nbs/92_figures.ipynb #036aa91b
 class Moving:
     "A figure with sliders; notebooks show it as HTML."
     def __init__(
@@ -346,25 +353,25 @@ class Moving:
     def _repr_html_(self): return self.markup
     def __repr__(self): return "Moving()"
 
-# %% ../nbs/92_figures.ipynb #8b9058bb
+# %% ../nbs/92_figures.ipynb #b5ef5c3f
 def move_tone() -> Moving:  # shown by the notebook
     "A tone to move: amplitude, frequency and phase, as a circle and as a wave."
     return Moving("tone", "Move a tone: what changes what you see, and what changes what you hear?",
                   _tone, "A sine wave of 300 Hz over ten milliseconds, three cycles")
 
-# %% ../nbs/92_figures.ipynb #246fabbe
+# %% ../nbs/92_figures.ipynb #ddf4fece
 def move_beats() -> Moving:  # shown by the notebook
     "Two tones to move apart: they beat."
     return Moving("beats", "Move two tones apart: how often do they swell?",
                   _beats, "The sum of tones at 300 and 304 Hz swells and fades four times in a second")
 
-# %% ../nbs/92_figures.ipynb #a2b8482e
+# %% ../nbs/92_figures.ipynb #b8648e96
 def move_sampling() -> Moving:  # shown by the notebook
     "Sampling to move: a tone against a sample rate, and the tone that comes out."
     return Moving("sampling", "Move the tone past half the sample rate: which tone comes out?",
                   _sampling, "Samples of a 2500 Hz tone, 4000 a second, lie on a wave of 1500 Hz too")
 
-# %% ../nbs/92_figures.ipynb #7f8999eb
+# %% ../nbs/92_figures.ipynb #9d86b0c4
 def move_window() -> Moving:  # shown by the notebook
     "A window to lengthen: time against frequency, on a wail with a knock."
     return Moving("window", "Move the window's length: what gets sharp, and what blurs?",

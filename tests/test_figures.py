@@ -13,7 +13,7 @@ def moving(nb):
 
 HELD = {nb.stem: moving(nb) for nb in sorted(NBS.glob("*.ipynb"))}
 KINDS = ("tone", "beats", "sampling", "window")
-LAST = {"tone": "Time", "beats": "Second, higher by", "sampling": "Sample rate", "window": "Window"}
+LAST = {"tone": "Time", "beats": "Apart by", "sampling": "Sample rate", "window": "Window"}
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 def test_the_chapters_hold_all_of_them():
@@ -67,9 +67,9 @@ def test_tone_obeys_its_law(visit):
 def test_beats_obey_their_law(visit):
     it = figure(visit("figures.html"), "beats")
     for hz, apart in ((300, 4), (440, 0.5), (200, 20)):
-        move(it, "First tone", hz), move(it, "Second, higher by", apart)
+        move(it, "First tone", hz), move(it, "Apart by", apart)
         assert numbers(told(it)) == pytest.approx([hz, hz + apart, apart, 1 / apart], abs=0.006)
-    move(it, "Second, higher by", 0)
+    move(it, "Apart by", 0)
     assert "no beat" in told(it)
 
 def test_sampling_folds_as_the_book_says(visit):
