@@ -60,7 +60,7 @@ def _add_experiment(commands):
     about = "train every model on every split; the same command goes on where it stopped"
     ask = commands.add_parser("experiment", help=about, description=about)
     ask.add_argument("dataset", nargs="+", metavar="DATASET",
-                     help="roadside, article, esvs, or a folder with a sub-folder for each class")
+                     help="roadside, article, esvs, street, or a folder with a sub-folder for each class")
     ask.add_argument("--out", required=True, metavar="FILE",
                      help="the results file (csv); groups.csv comes beside it")
     ask.add_argument("--folds", type=int, nargs="+", choices=range(5), metavar="K",

@@ -98,7 +98,7 @@ function button(panel, label, sound) {
   it.addEventListener("click", () => playing?.button === it ? stop() : start(it, sound));
 }
 addEventListener("play", stop, true);       // a player of the page was started
-addEventListener("keydown", e => e.target.closest?.("sb-move") && e.stopPropagation(), true);  // not JupyterLab's
+addEventListener("keydown", e => e.ctrlKey || e.metaKey || e.shiftKey || e.target.closest?.("sb-move") && e.stopPropagation(), true);  // not JupyterLab's
 addEventListener("pagehide", stop);
 document.addEventListener("visibilitychange", () => document.hidden && stop());
 """

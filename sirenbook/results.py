@@ -6,8 +6,7 @@
 __all__ = ['SETUPS', 'BASELINES', 'WIRINGS', 'SPLITS', 'FOLDS', 'SETTINGS', 'TITLES', 'MEASURES', 'COLUMNS', 'GROUP_COLUMNS',
            'ARTICLE', 'setting_name', 'versions', 'folds', 'split_for', 'band_statistics', 'prepare', 'majority',
            'logistic', 'calibration_error', 'measures', 'by_group', 'experiment', 'dataset_sha256', 'load_results',
-           'load_groups', 'save_rows', 'run_experiments', 'pick', 'percent', 'interval', 'verdict', 'plot_verdict',
-           'reliability']
+           'load_groups', 'save_rows', 'run_experiments', 'pick', 'percent', 'interval', 'verdict', 'plot_verdict']
 
 # %% ../nbs/15_verdict.ipynb #430b675a
 import csv, hashlib, io, os, platform, time
@@ -403,15 +402,3 @@ def plot_verdict(
            xlabel=f"{measure.replace('_', ' ')} (%)", title=title)
     ax.axvline(50, ls=":", color="#888888")
     return ax
-
-# %% ../nbs/15_verdict.ipynb #b8aaab11
-def reliability(
-    outcomes,     # rows as `load_groups` gives them, of one model
-    bins:int=5,   # equal ones, from 0 to 1
-) -> list:        # dicts of the bins that hold a group: groups, said, true
-    "What a model said of its groups, and how often a siren was there: each group counts once."
-    p = np.array([g["mean_probability"] for g in outcomes])
-    siren = np.array([g["label"] == "emergency" for g in outcomes])
-    place = np.minimum((p * bins).astype(int), bins - 1)
-    return [dict(groups=int(here.sum()), said=float(p[here].mean()),
-                 true=float(siren[here].mean())) for b in range(bins) if any(here := place == b)]

@@ -159,7 +159,7 @@ _PLAYER = """<figure class="sb-player" style="margin:0 0 1em;flex:1 1 15em;min-w
 <img src="{src}" alt="{alt}" style="width:100%;height:7em;object-fit:fill">
 <div aria-hidden="true" style="position:absolute;inset:0;padding:3px 5px;display:grid;grid:auto/1fr auto;align-content:space-between;font:11px/1 sans-serif;color:{ink};text-shadow:0 0 2px {edge},0 0 2px {edge};pointer-events:none"><b style="grid-column:1/3">{top}</b><b>{low}</b><b>{length}</b>
 <div class="sb-playhead" style="position:absolute;inset:0 auto 0 0;width:2px;background:#fff;box-shadow:0 0 2px #000"></div></div></div>
-<audio controls preload="metadata" aria-label="{label}" style="width:100%" src="data:audio/mpeg;base64,{mp3}"
+<audio controls data-lm-suppress-shortcuts preload="metadata" aria-label="{label}" style="width:100%" src="data:audio/mpeg;base64,{mp3}"
 onplay="document.querySelectorAll('audio').forEach(a=>a===this||a.pause());let f=()=>{{this.ontimeupdate();this.paused||requestAnimationFrame(f)}};f()"
 ontimeupdate="this.parentNode.querySelector('.sb-playhead').style.left=100*this.currentTime/this.duration+'%'"></audio>
 </figure>"""

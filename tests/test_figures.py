@@ -166,3 +166,11 @@ def test_a_still_stands_where_scripts_are_off(browser, address, kind):
     assert still.is_visible() and still.bounding_box()["width"] > 300 and len(still.get_attribute("alt")) > 20
     assert not it.locator("input, button, svg").count()
     context.close()
+
+def test_jupyterlab_does_not_get_the_keys_of_a_slider(visit):
+    page = visit("figures.html")
+    page.evaluate("window.seen = []; document.addEventListener('keydown', e => seen.push(e.key), true)")
+    slider = figure(page, "tone").get_by_role("slider").first
+    slider.focus()
+    for key in ("ArrowRight", "d", "Control+Enter"): page.keyboard.press(key)
+    assert page.evaluate("seen.filter(k => !['Control'].includes(k))") == ["Enter"], "arrows stay with the slider, Ctrl+Enter runs the cell"

@@ -12,7 +12,7 @@ from sirenbook.networks import SPECTROGRAM, inputs
 from sirenbook.recordings import CLASSES, class_index, load_dataset, siren_probability
 from sirenbook.results import COLUMNS, FOLDS, GROUP_COLUMNS, MEASURES, SETTINGS, SETUPS, SPLITS, WIRINGS
 from sirenbook.results import band_statistics, by_group, calibration_error, dataset_sha256, experiment, folds, interval
-from sirenbook.results import load_groups, load_results, measures, percent, reliability, run_experiments, save_rows, split_for, verdict
+from sirenbook.results import load_groups, load_results, measures, percent, run_experiments, save_rows, split_for, verdict
 from sirenbook.signals import SirenbookError, SirenbookFileError
 from sirenbook.training import score
 
@@ -120,11 +120,6 @@ def test_intervals_that_cannot_be():
     with complains("roc_auc"): interval(rows, measure="roc_auc")
     with complains("non-emergency"): interval(rows[:1])
     with complains("same groups"): interval(rows, [outcome("a", "emergency", 1), outcome("z", "non-emergency", 1)])
-
-def test_reliability_counts_groups_once():
-    rows = [outcome("a", "emergency", 1, 50, .9), outcome("b", "non-emergency", 0, 1, .8), outcome("c", "non-emergency", 1, 1, .1)]
-    low, high = reliability(rows)
-    assert (low["groups"], low["true"], high["groups"], high["true"]) == (1, 0, 2, .5) and high["said"] == pytest.approx(.85)
 
 
 # ---- what a data set is
