@@ -109,6 +109,23 @@ def test_window_shows_knock_and_tone(visit):
     move(it, "Window", 8)
     assert lit(it)[1] < tone                    # the lines get thinner with a longer window
 
+def brightest_hz(it, at_s):
+    "Where a heat map is brightest at a time, by the sum of its colours: the middle of those rows."
+    return it.locator("image").evaluate("""async (image, at_s) => {
+        const picture = new Image(); picture.src = image.getAttribute("href"); await picture.decode();
+        const canvas = document.createElement("canvas"); [canvas.width, canvas.height] = [picture.width, picture.height];
+        const ink = canvas.getContext("2d"); ink.drawImage(picture, 0, 0);
+        const p = ink.getImageData(Math.round(at_s * 100), 0, 1, picture.height).data, sum = i => p[4 * i] + p[4 * i + 1] + p[4 * i + 2];
+        const rows = [...Array(picture.height).keys()], most = Math.max(...rows.map(sum)), best = rows.filter(i => sum(i) === most);
+        return picture.height - 1 - best.reduce((a, b) => a + b) / best.length; }""", at_s)
+
+def test_window_shows_the_tune(visit):
+    it = figure(visit("figures.html"), "window")
+    for power in (7, 8, 9):
+        move(it, "Window", power)
+        hz = [brightest_hz(it, at_s) * 8000 / 2 ** power for at_s in (0.25, 0.5, 1.25, 1.5)]
+        assert hz == pytest.approx([700, 1000, 700, 1000], abs=8000 / 2 ** power)
+
 HEARD = """window.nodes = []; window.made = 0;
 AudioContext = class extends AudioContext { constructor(...a) { super(...a); made++; } };
 for (const name of ["GainNode", "OscillatorNode", "AudioBufferSourceNode"])
