@@ -6,7 +6,8 @@
 __all__ = ['COMMANDS', 'main']
 
 # %% ../nbs/30_cli.ipynb #c439f34a
-import argparse, sys
+import argparse, sys, warnings
+from contextlib import contextmanager
 import sirenbook
 
 # %% ../nbs/30_cli.ipynb #26b563b1
@@ -52,8 +53,9 @@ def _add_download(commands):
 # %% ../nbs/30_cli.ipynb #e5a1c0d3
 def _experiment(args):
     "Run what is missing, and say where it lies."
-    from sirenbook.results import run_experiments
-    run_experiments(args.dataset, args.out, args.folds, splits=args.split)
+    from sirenbook.results import run_across, run_experiments
+    if args.across: run_across(args.dataset, args.out, args.folds)
+    else: run_experiments(args.dataset, args.out, args.folds, splits=args.split)
     print(f"{args.out}: complete for {', '.join(args.dataset)}")
 
 def _add_experiment(commands):
@@ -67,10 +69,23 @@ def _add_experiment(commands):
                      default=list(range(5)), help="which runs, 0 to 4 (all)")
     ask.add_argument("--split", nargs="+", choices=("random", "grouped"),
                      default=["random", "grouped"], help="which splits (both)")
+    ask.add_argument("--across", action="store_true",
+                     help="instead: learn on each data set, be tested on all of them")
     ask.set_defaults(run=_experiment)
 
 # %% ../nbs/30_cli.ipynb #ac8be7d7
 COMMANDS = (_add_dataset, _add_download, _add_experiment)
+
+@contextmanager
+def _plain_warnings():
+    "Show the book's own warnings as it shows errors: in one sentence, without a line of code."
+    usual = warnings.showwarning
+    def show(message, category, *where, **more):
+        if category.__name__ != "SirenbookWarning": return usual(message, category, *where, **more)
+        print(f"sirenbook: {message}", file=sys.stderr)
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 def main(
     args=None,  # words after `sirenbook`; those of the command line, unless given
@@ -84,7 +99,8 @@ def main(
     asked = parser.parse_args(args)
     try:
         from sirenbook.signals import SirenbookError
-        try: asked.run(asked)
+        try:
+            with _plain_warnings(): asked.run(asked)
         except (OSError, SirenbookError) as e:
             print(f"sirenbook: {e}", file=sys.stderr)
             return 1 if isinstance(e, OSError) else 2

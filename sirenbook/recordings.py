@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['CLASSES', 'SUFFIXES', 'JOURNAL', 'ROADSIDE_VERSION', 'ROADSIDE_SEED', 'ROADSIDE_HOURS', 'TURNS', 'CLEAR_DB', 'TRUTH',
            'EVENTS', 'ADDRESSES', 'TIMEOUT_S', 'TRIES', 'PAUSE_S', 'ARTICLE_FILES', 'NAMES', 'class_index',
-           'siren_probability', 'load_wav', 'Recording', 'Dataset', 'load_folder', 'render_scene', 'render_dataset',
-           'load_truth', 'load_events', 'data_dirs', 'make_roadside', 'Published', 'published', 'download',
-           'load_dataset']
+           'siren_probability', 'load_wav', 'Recording', 'Dataset', 'copies_across', 'joined', 'load_folder',
+           'render_scene', 'render_dataset', 'load_truth', 'load_events', 'data_dirs', 'make_roadside', 'Published',
+           'published', 'download', 'load_dataset']
 
 # %% ../nbs/08_recordings.ipynb #822773a8
 import csv, hashlib, io, json, math, os, re, shlex, shutil, subprocess, sys, time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import EDQUOT, ENOSPC
 from importlib import resources
 from pathlib import Path
@@ -25,6 +25,7 @@ import numpy as np
 import platformdirs
 import soundfile as sf
 import soxr
+from .copies import near_duplicates, warn
 from .roads import Event, Scene, scene
 from .signals import SR, SirenbookError, SirenbookFileError, progress
 try: import fcntl  # locks; not on Windows
@@ -66,7 +67,6 @@ def _cut_off(path, file, n_read):
     unknown = said >= 0xFFFFF000 or 0x7FFFE000 <= said <= 0x80000000
     return there < said and not unknown
 
-# %% ../nbs/08_recordings.ipynb #4b338ee6
 def _decode(path):
     "The samples of a file, `(n_samples, n_channels)`, and their rate."
     if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
@@ -164,6 +164,12 @@ def _manifest(folder):
         if not r["group"] or r["label"] not in CLASSES:
             raise SirenbookFileError(f"{path}: the row of {r['file']} needs a group and a label, "
                                      f"one of {', '.join(CLASSES)}")
+    parts = {}
+    for r in rows: parts.setdefault(r["group"], set()).add((r.get("split") or "").strip())
+    for group, names in parts.items():
+        if len(names := sorted(names - {""})) > 1:
+            raise SirenbookFileError(f"{path}: group {group} stands in several parts of its split, "
+                                     f"{' and '.join(names)}; a group belongs to one part only")
     lost = [r for r in rows if not (folder / r["file"]).is_file()]
     if lost and _is_downloaded(lost[0]): raise _lacking(folder, lost[0]["dataset"], len(lost))
     if lost: raise SirenbookFileError(f"{path}: names {lost[0]['file']}, which is not there")
@@ -234,6 +240,46 @@ def _must_be_finished(folder):
         f"{folder}: the data set in it is unfinished; finish it with: sirenbook dataset roadside "
         f"--hours {s['hours']} --seed {s['seed']}{more} --out {shlex.quote(str(folder))}")
 
+# %% ../nbs/08_recordings.ipynb #f7a0d7d1
+def copies_across(
+    dataset:Dataset,
+) -> list:           # of copies.Copy; first and second are places in dataset.recordings
+    "Recordings of different groups that share sound."
+    r = dataset.recordings
+    if len({x.sr for x in r}) > 1:
+        raise SirenbookError(f"the recordings of {dataset.name} have several sample rates; "
+                             "copies are looked for at one")
+    return [c for c in near_duplicates([x.wav for x in r], r[0].sr if r else SR)
+            if r[c.first].group != r[c.second].group]
+
+def joined(
+    dataset:Dataset,
+) -> Dataset:        # the same recordings; a joined group has the first of its names
+    "A data set whose recordings share a group if they share sound."
+    root = {x.group: x.group for x in dataset.recordings}
+    def top(group):
+        while root[group] != group: group = root[group]
+        return group
+    for c in copies_across(dataset):
+        low, high = sorted(top(dataset.recordings[k].group) for k in (c.first, c.second))
+        root[high] = low
+    return replace(dataset, recordings=[replace(x, group=top(x.group))
+                                        for x in dataset.recordings])
+
+def _tell_of_copies(dataset):
+    "Warn, once, if recordings of different groups share sound."
+    found, r = copies_across(dataset), dataset.recordings
+    if not found: return
+    n, at_s, pair = len(found), found[0].offset_s, (r[found[0].first], r[found[0].second])
+    one, other = (f"{x.label}/{x.path.name}" for x in pair)
+    two = sum(r[c.first].label != r[c.second].label for c in found)
+    begins = "with it" if abs(at_s) < 0.005 else (
+        f"{abs(at_s):.2f} s {'into' if at_s > 0 else 'before'} it")
+    warn(f"{dataset.name}: {n} pair{'s' * (n > 1)} of recordings in different groups share"
+         f"{'s' * (n == 1)} sound{f', {two} of them under two labels' if two else ''}, so a split "
+         f"by groups would leak; the first is {one} and {other}, which begins {begins}; give them "
+         "one group in manifest.csv, or use sirenbook.recordings.joined(dataset)")
+
 # %% ../nbs/08_recordings.ipynb #4997fb53
 def _sha256(path):
     "The SHA-256 sum of a file."
@@ -252,6 +298,8 @@ def load_folder(
     folder,         # a folder with a sub-folder for each class
     sr:int=SR,      # sample rate wanted, Hz
     name:str="",    # what to call the data set; the folder's name, unless given
+    *,
+    copies:bool=True,  # whether to warn of different groups that share sound
 ) -> Dataset:
     "Load a data set from a folder, with groups from its manifest.csv if there is one."
     folder = Path(folder)
@@ -269,7 +317,10 @@ def load_folder(
             raise SirenbookFileError(
                 f"{path}: lies under {label} but the manifest calls it {row['label']}")
         groups.append(row["group"])
-    return _read(paths, labels, groups, sr, name or folder.name)
+    data = _read(paths, labels, groups, sr, name or folder.name)
+    known = len(rows) == len(paths) and all(map(_is_downloaded, rows.values()))
+    if copies and not known and not (folder / JOURNAL).is_file(): _tell_of_copies(data)
+    return data
 
 # %% ../nbs/08_recordings.ipynb #a6a3a450
 ROADSIDE_VERSION, ROADSIDE_SEED, ROADSIDE_HOURS = "1.0", 20261123, 0.25
@@ -306,7 +357,6 @@ def _csv(head, rows):
     csv.writer(out, lineterminator="\n").writerows([head, *rows])
     return out.getvalue().encode()
 
-# %% ../nbs/08_recordings.ipynb #892f902b
 TRUTH = ("time_s", "distance_m", "snr_db")         # columns of a scene's table
 EVENTS = ("file", "kind", "onset_s", "offset_s")  # columns of events.csv
 
@@ -802,12 +852,13 @@ def _article(folder, sr):
 
 def _esvs(folder, sr):
     "The clips of esvs, in any format; without a manifest, in the groups that the package knows."
-    if (folder / "manifest.csv").is_file(): return load_folder(folder, sr, "esvs")
+    if (folder / "manifest.csv").is_file():
+        return load_folder(folder, sr, "esvs", copies=False)
     stem = lambda path: path.relative_to(folder).with_suffix("").as_posix()
     data_files = {stem(p): p for c in CLASSES for p in _sounds(folder / c)}
     wanted = {Path(f.file).with_suffix("").as_posix(): f for f in published("esvs")}
     if lost := len(wanted.keys() - data_files): raise _lacking(folder, "esvs", lost)
-    data = load_folder(folder, sr, "esvs")
+    data = load_folder(folder, sr, "esvs", copies=False)
     for r in data.recordings: r.group = getattr(wanted.get(stem(r.path)), "group", r.group)
     return data
 
@@ -815,6 +866,8 @@ def _esvs(folder, sr):
 def load_dataset(
     name_or_path,  # "roadside", "article", "esvs", or a folder with a sub-folder for each class
     sr:int=SR,     # sample rate wanted, Hz
+    *,
+    copies:bool=True,  # whether to warn of groups that share sound, in a folder of your own
 ) -> Dataset:
     "Load a data set by its name, or from a folder of your own."
     if name_or_path == "roadside": return _roadside(sr)
@@ -828,6 +881,6 @@ def load_dataset(
     if str(name_or_path) and Path(name_or_path).exists() or os.sep in str(name_or_path):
         folder = Path(name_or_path)
         flat = all((folder / name).is_file() for name in ARTICLE_FILES.values())
-        return _article(folder, sr) if flat else load_folder(folder, sr)
+        return _article(folder, sr) if flat else load_folder(folder, sr, copies=copies)
     raise SirenbookFileError(f"no data set is called {str(name_or_path)!r}: "
                              f"there are {', '.join(NAMES)}, or give a folder")

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['SETUPS', 'BASELINES', 'WIRINGS', 'SPLITS', 'FOLDS', 'SETTINGS', 'TITLES', 'MEASURES', 'COLUMNS', 'GROUP_COLUMNS',
-           'ARTICLE', 'setting_name', 'versions', 'folds', 'split_for', 'band_statistics', 'prepare', 'majority',
-           'logistic', 'calibration_error', 'measures', 'by_group', 'experiment', 'dataset_sha256', 'load_results',
-           'load_groups', 'save_rows', 'run_experiments', 'pick', 'percent', 'interval', 'verdict', 'plot_verdict']
+           'ARTICLE', 'ACROSS', 'ACROSS_COLUMNS', 'setting_name', 'versions', 'folds', 'split_for', 'band_statistics',
+           'prepare', 'majority', 'logistic', 'calibration_error', 'measures', 'by_group', 'experiment',
+           'dataset_sha256', 'load_results', 'load_groups', 'run_experiments', 'pick', 'percent', 'interval', 'verdict',
+           'plot_verdict', 'plot_intervals', 'load_across', 'run_across', 'plot_across']
 
 # %% ../nbs/16_verdict.ipynb #430b675a
-import csv, hashlib, io, os, platform, time
+import hashlib, platform, time
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 import numpy as np
@@ -19,9 +21,10 @@ from .chunks import Split, chunk_dataset, random_split
 from .networks import FRAMES, SAMPLES, SPECTROGRAM, cnn, inputs, keras, lstm, tensorflow
 from .recordings import CLASSES, NAMES, class_index, data_dirs, load_dataset
 from .recordings import siren_probability
-from .signals import SirenbookError, SirenbookFileError, need
+from .signals import SirenbookError, SirenbookFileError, load_rows, need, save_rows
 from .spectrograms import log_mel
 from .training import Scores, evaluate, score, set_seed, train
+from .viewing import new_axes
 
 # %% ../nbs/16_verdict.ipynb #db91a2d9
 SETUPS = {("cnn", "time"): (cnn, SAMPLES), ("lstm", "time"): (lstm, FRAMES),
@@ -157,19 +160,23 @@ def by_group(
     return rows
 
 # %% ../nbs/16_verdict.ipynb #c18c7000
+def _learned(model, features, wiring, training, validation, seed, epochs):
+    "A model that has learned, as a function from a part to its scores."
+    if (model, features) in BASELINES:
+        plain = {"majority": majority, "logistic": logistic}[model]
+        return lambda part: plain(training, part)
+    build, input_shape = SETUPS[model, features]
+    keras.backend.clear_session()
+    set_seed(seed)
+    network = build(input_shape, wiring)
+    train(network, training, validation, epochs, seed=seed)
+    return lambda part: evaluate(network, part)
+
 def _run(chunks, X, model, features, wiring, split, seed, epochs):
     "A row of results, and the rows of its groups."
     parts, start = split_for(chunks, split, seed), time.perf_counter()
-    train_part, validation_part, test_part = parts.of(X, chunks.y)
-    if (model, features) in BASELINES:
-        s = {"majority": majority, "logistic": logistic}[model](train_part, test_part)
-    else:
-        build, input_shape = SETUPS[model, features]
-        keras.backend.clear_session()
-        set_seed(seed)
-        network = build(input_shape, wiring)
-        train(network, train_part, validation_part, epochs, seed=seed)
-        s = evaluate(network, test_part)
+    *lesson, test_part = parts.of(X, chunks.y)
+    s = _learned(model, features, wiring, *lesson, seed, epochs)(test_part)
     what = dict(model=model, features=features, wiring=wiring)
     row = {"split": split, **what, "seed": seed, "fold": seed, **measures(s),
            "seconds": round(time.perf_counter() - start, 1), "versions": versions()}
@@ -204,23 +211,9 @@ def dataset_sha256(
 
 # %% ../nbs/16_verdict.ipynb #6f55a12f
 def _table(path, columns, whole, decimal):
-    "Rows of a CSV file with these columns as dicts, numbers as numbers."
-    path = Path(path)
-    if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
-    try:
-        text = path.read_text(encoding="utf-8")
-        rows = list(table := csv.DictReader(io.StringIO(text), strict=True))
-        if set(table.fieldnames or ()) != set(columns):
-            raise SirenbookFileError(f"{path}: needs the columns {', '.join(columns)}")
-        if any(None in (*r, *r.values()) for r in rows) or not text.endswith("\n"):
-            raise ValueError("a row that is too long, too short, or cut off")
-        for r in rows:
-            r.update({c: int(r[c]) for c in whole} | {c: float(r[c]) for c in decimal})
-            if not all(0 <= r[c] < np.inf for c in (*whole, *decimal)): raise ValueError
-    except (UnicodeDecodeError, csv.Error, TypeError, ValueError) as e:
-        if isinstance(e, SirenbookFileError): raise
-        raise SirenbookFileError(f"{path}: not a results file, or one that was cut off") from None
-    return rows
+    "A table whose columns are text, but for whole and decimal numbers."
+    return load_rows(path, dict.fromkeys(columns, str) | dict.fromkeys(whole, int)
+                     | dict.fromkeys(decimal, float))
 
 def load_results(
     path,    # a results file, as `run_experiments` writes it
@@ -234,34 +227,29 @@ def load_groups(
     "Read how each run of the leak-free split did on each group of recordings."
     return _table(path, GROUP_COLUMNS, ("fold", "n_chunks", "n_right"), ("mean_probability",))
 
-# %% ../nbs/16_verdict.ipynb #758e6fd0
-def save_rows(
-    rows,   # dicts with the same keys
-    path,   # a CSV file
-):
-    "Write all rows to a file that is never half-written."
-    part = Path(f"{path}.part")
-    try:
-        with open(part, "w", newline="", encoding="utf-8") as f:
-            out = csv.DictWriter(f, list(rows[0]), lineterminator="\n")
-            out.writeheader()
-            out.writerows(rows)
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
-
 # %% ../nbs/16_verdict.ipynb #c8ad1451
 def _load(name):
     "A data set by its name, or a folder: here, or where data sets are looked for."
     near = [] if name in NAMES or Path(name).is_dir() else data_dirs()
     return load_dataset(next((d / name for d in near if (d / name).is_dir()), name))
 
-def _begun(path):
-    "The rows of a results file and of groups.csv beside it, as far as there are any."
+def _begun(path, load):
+    "The rows of a results file, as far as there are any."
     if not path.parent.is_dir():
         raise SirenbookFileError(f"{path.parent}: there is no such folder")
-    beside = path.with_name("groups.csv")
-    return (load_results(path) if path.is_file() else [],
-            load_groups(beside) if beside.is_file() else [])
+    return load(path) if path.is_file() else []
+
+@contextmanager
+def _stoppable(path, i, n):
+    "Say how to go on, when somebody stops run `i` of `n`."
+    try: yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{path}: stopped with {i} of {n} runs done; "
+                                "give the same command again to go on") from None
+
+def _of(row, *columns):
+    "What a row is about: its data set, model and fold, and these columns."
+    return tuple(row[c] for c in ("dataset", "model", "features", "wiring", "fold", *columns))
 
 def _ready(name, splits, seeds, rows):
     "A data set's name, checksum and chunks, if every run can be done."
@@ -287,27 +275,23 @@ def run_experiments(
 ):
     "Run every setting that the results file does not hold yet."
     path, seeds = Path(path), list(seeds)
-    rows, groups, beside = *_begun(path), path.with_name("groups.csv")
-    key = lambda r: tuple(r[c] for c in ("dataset", "model", "features", "wiring", "fold"))
-    full = lambda r: (*key(r), r["split"])
+    beside = path.with_name("groups.csv")
+    rows, groups = _begun(path, load_results), _begun(beside, load_groups)
     sets = [_ready(name, splits, seeds, rows) for name in names]
-    known, last = {key(g) for g in groups}, None
-    done = {full(r) for r in rows if r["split"] == "random" or key(r) in known}
+    known, last = {_of(g) for g in groups}, None
+    done = {_of(r, "split") for r in rows if r["split"] == "random" or _of(r) in known}
     todo = [run for run in product(seeds, sets, SETTINGS, splits)
             if (run[1][0], *run[2], run[0], run[3]) not in done]
     for i, (seed, (name, sha, chunks), (*what, wiring), split) in enumerate(todo):
-        try:
+        with _stoppable(path, i, len(todo)):
             if last != (name, *what): X, last = prepare(chunks, *what), (name, *what)
             row, outcomes = _run(chunks, X, *what, wiring, split, seed, epochs)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{path}: stopped with {i} of {len(todo)} runs done; "
-                                    "give the same command again to go on") from None
         row = {"dataset": name, "dataset_sha256": sha} | row
         if split == "grouped":
-            groups = [g for g in groups if key(g) != key(row)]
+            groups = [g for g in groups if _of(g) != _of(row)]
             groups += [{"dataset": name} | g for g in outcomes]
             save_rows(groups, beside)
-        rows = [r for r in rows if full(r) != full(row)] + [row]
+        rows = [r for r in rows if _of(r, "split") != _of(row, "split")] + [row]
         save_rows(rows, path)
         print(f"{i + 1} of {len(todo)}: {name}, {split} {seed}, {setting_name(*what, wiring)}: "
               f"{row['accuracy']:.1%} right, {row['seconds']:.0f} s", flush=True)
@@ -401,4 +385,91 @@ def plot_verdict(
     ax.set(yticks=range(len(models)), yticklabels=[setting_name(*m) for m in models],
            xlabel=f"{measure.replace('_', ' ')} (%)", title=title)
     ax.axvline(50, ls=":", color="#888888")
+    return ax
+
+# %% ../nbs/16_verdict.ipynb #4904cb6d
+def plot_intervals(
+    named,     # (name, low, high) from the top down; shares
+    ax=None,   # matplotlib axes
+    *,
+    title:str="",   # what there is to see
+):             # the axes
+    "A bar for each interval of a difference, in points, and a line at none."
+    ax = new_axes(ax, 0.3 * len(named) + 0.8)
+    for i, (_, low, high) in enumerate(named):
+        ax.plot([100 * low, 100 * high], [i, i], lw=5, solid_capstyle="butt",
+                color="#999999" if low <= 0 <= high else "black")
+    ax.axvline(0, ls=":", color="#888888")
+    ax.set(yticks=range(len(named)), yticklabels=[name for name, *_ in named], title=title)
+    ax.set_ylim(len(named) - 0.5, -0.5)
+    return ax
+
+# %% ../nbs/16_verdict.ipynb #6b4f381d
+ACROSS = (("logistic", "spectrogram", ""), *[(*s, "chained") for s in SETUPS])
+ACROSS_COLUMNS = ("dataset", "dataset_sha256", "tested_on", "model", "features", "wiring", "fold",
+                  "balanced_accuracy", "roc_auc", "seconds", "versions")
+
+def load_across(
+    path,    # a file that `run_across` wrote
+) -> list:   # its rows as dicts, numbers as numbers
+    "Read how models did on other data sets than their own."
+    return _table(path, ACROSS_COLUMNS, ("fold",), ("balanced_accuracy", "roc_auc", "seconds"))
+
+# %% ../nbs/16_verdict.ipynb #886d8835
+def _across(sets, X, what, fold, trained_on, epochs):
+    "Rows of one model that learned on one data set: a row for each that it is tested on."
+    sha, chunks = sets[trained_on]
+    parts, start = split_for(chunks, "grouped", fold), time.perf_counter()
+    *lesson, own = parts.of(X[trained_on], chunks.y)
+    scores = _learned(*what, *lesson, fold, epochs)
+    seconds = round(time.perf_counter() - start, 1)
+    for name, (_, other) in sets.items():
+        m = measures(scores(own if name == trained_on else (X[name], other.y)))
+        yield dict(zip(ACROSS_COLUMNS, (trained_on, sha, name, *what, fold, m["balanced_accuracy"],
+                                        m["roc_auc"], seconds, versions())))
+
+# %% ../nbs/16_verdict.ipynb #c0d4a0cf
+def run_across(
+    names,           # data sets: names or folders, as load_dataset takes them
+    path,            # the results file, begun or continued
+    seeds=range(3),  # which folds: the first is held back, the next one chooses the epoch
+    epochs:int=10,
+):
+    "Train on each data set and test on all, for every model the results file does not hold yet."
+    path, seeds, last = Path(path), list(seeds), None
+    rows = _begun(path, load_across)
+    sets = {n: rest for n, *rest in [_ready(n, ("grouped",), seeds, rows) for n in names]}
+    done = {_of(r, "tested_on") for r in rows}
+    todo = [(what, fold, name) for what, fold, name in product(ACROSS, seeds, sets)
+            if any((name, *what, fold, other) not in done for other in sets)]
+    for i, (what, fold, name) in enumerate(todo):
+        with _stoppable(path, i, len(todo)):
+            if last != what[:2]:
+                X, last = {n: prepare(c, *what[:2]) for n, (_, c) in sets.items()}, what[:2]
+            new = list(_across(sets, X, what, fold, name, epochs))
+        again = {_of(r, "tested_on") for r in new}
+        rows = [r for r in rows if _of(r, "tested_on") not in again] + new
+        save_rows(rows, path)
+        print(f"{i + 1} of {len(todo)}: {setting_name(*what)}, fold {fold} of {name}: " +
+              ", ".join(f"{r['tested_on']} {r['roc_auc']:.2f}" for r in new), flush=True)
+
+# %% ../nbs/16_verdict.ipynb #057c3bda
+def plot_across(
+    rows,      # as `load_across` gives them: one model's
+    ax=None,   # matplotlib axes
+    *,
+    measure="roc_auc",  # or "balanced_accuracy"
+    title:str="",       # what there is to see
+):             # the axes
+    "A square for each pair of data sets: mean over folds, in per cent."
+    ax = new_axes(ax, 3)
+    names = list(dict.fromkeys(r["dataset"] for r in rows))
+    mean = np.array([[100 * np.mean([r[measure] for r in pick(rows, dataset=a, tested_on=b)])
+                      for b in names] for a in names])
+    ax.imshow(mean, cmap="cividis", vmin=40, vmax=100)
+    for (i, j), v in np.ndenumerate(mean):
+        ax.text(j, i, f"{v:.0f}", ha="center", va="center", color="white" if v < 75 else "black")
+    ticks = range(len(names))
+    ax.set(xticks=ticks, yticks=ticks, yticklabels=names, title=title)
+    ax.set_xticklabels(names, rotation=90)
     return ax

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SR', 'SPEED_OF_SOUND_MPS', 'times', 'tone', 'wavelength_m', 'rms', 'db', 'alias_hz', 'quantize', 'SirenbookError',
-           'SirenbookFileError', 'need', 'progress']
+           'SirenbookFileError', 'need', 'progress', 'save_rows', 'load_rows']
 
 # %% ../nbs/01_signals.ipynb #553d6d2d
-import importlib, os, sys
+import csv, importlib, io, os, sys
+from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
@@ -109,3 +110,35 @@ def progress(
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(items, label, total, leave=False,
                 disable=not watched or os.environ.get("TQDM_DISABLE") == "1")
+
+# %% ../nbs/01_signals.ipynb #2bcdbbff
+def save_rows(
+    rows:list,    # dicts with the same keys, one or more
+    path,         # a CSV file
+):
+    "Write a table to a file that is never half-written."
+    part = Path(f"{path}.part")
+    try:
+        with open(part, "w", newline="", encoding="utf-8") as f:
+            out = csv.DictWriter(f, list(rows[0]), lineterminator="\n")
+            out.writeheader()
+            out.writerows(rows)
+        os.replace(part, path)
+    finally: part.unlink(missing_ok=True)
+
+def load_rows(
+    path,           # a CSV file that `save_rows` wrote
+    columns:dict,   # name -> what its text becomes: str, int, float, or a function
+) -> list:          # dicts
+    "Read a table with these columns, all of it or nothing."
+    if not Path(path).is_file(): raise SirenbookFileError(f"{path}: there is no such file")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        rows = list(table := csv.DictReader(io.StringIO(text), strict=True))
+        whole = rows and text.endswith("\n") and set(table.fieldnames) == set(columns)
+        if not whole or any(None in (*r, *r.values()) for r in rows): raise ValueError
+        rows = [{c: columns[c](text) for c, text in r.items()} for r in rows]
+        if all(np.isfinite(v) for r in rows for v in r.values() if isinstance(v, float)):
+            return rows
+    except (csv.Error, UnicodeDecodeError, ValueError): pass
+    raise SirenbookFileError(f"{path}: cut off, or not a table of {', '.join(columns)}")

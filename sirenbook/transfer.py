@@ -7,14 +7,12 @@ __all__ = ['WINDOW', 'STEP_FRAMES', 'AUDIBLE_DB', 'TRANSFER', 'Heard', 'hear', '
            'file_scores', 'ranking', 'run_transfer', 'load_transfer']
 
 # %% ../nbs/19_transfer.ipynb #e25f76d3
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from .networks import keras
 from .recordings import class_index, load_dataset, load_truth, siren_probability
-from .results import save_rows
-from .signals import SR, SirenbookFileError, need, progress
+from .signals import SR, SirenbookFileError, load_rows, need, progress, save_rows
 from .spectrograms import log_mel
 from .training import set_seed
 
@@ -206,10 +204,4 @@ def load_transfer(
     path,    # a results file that `run_transfer` wrote
 ) -> list:   # its rows as dicts, numbers as numbers
     "Read what was measured across data sets."
-    if not Path(path).is_file(): raise SirenbookFileError(f"{path}: there is no such file")
-    with open(path, newline="", encoding="utf-8") as f: rows = list(table := csv.DictReader(f))
-    try:
-        if set(table.fieldnames or ()) != set(TRANSFER): raise ValueError
-        return [{k: kind(r[k]) for k, kind in TRANSFER.items()} for r in rows]
-    except (TypeError, ValueError):
-        raise SirenbookFileError(f"{path}: needs the columns {', '.join(TRANSFER)}") from None
+    return load_rows(path, TRANSFER)
