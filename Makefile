@@ -33,9 +33,13 @@ lab: $(READY)  ## open JupyterLab on nbs
 export: $(READY)  ## write the package from the notebooks
 	@$(BIN)/nbdev_export
 
-DATASETS ?= roadside esvs street
-results: $(READY)  ## train every model on every split into data/results.csv and data/groups.csv (hours; resumes)
+DATASETS := roadside esvs street
+HIDDEN := f = 'data/looks.csv', 'data/transplants.csv'; run_looks(['esvs'], *f); run_looks(['street', 'roadside'], *f, networks=NETWORKS[:3])
+results: $(READY)  ## measure what the chapters on what is true read, into data/*.csv (hours; resumes; wants the real recordings)
 	@$(BIN)/sirenbook experiment $(DATASETS) --out data/results.csv
+	@$(BIN)/sirenbook experiment $(DATASETS) --across --folds 0 1 2 --out data/across.csv
+	@$(BIN)/python -c "from sirenbook.flaws import run_flaws; run_flaws('$(DATASETS)'.split(), 'data/flaws.csv')"
+	@$(BIN)/python -c "from sirenbook.clues import *; run_clues('$(DATASETS)'.split(), 'data/clues.csv'); $(HIDDEN)"
 
 STREET ?= street
 STREETS ?= _streets/roadside

@@ -3,8 +3,9 @@ import os, select, signal, subprocess, sys, time
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
-from shared import ROOT, complains, is_sentence
+from shared import ROOT, complains, is_sentence, write
 from sirenbook import __version__, recordings
 from sirenbook.cli import main
 from sirenbook.recordings import load_dataset, render_dataset
@@ -154,3 +155,12 @@ def test_interrupted_midway(whom, workers, tmp_path):
     kept = sum((tmp_path/"set"/name).stat().st_mtime_ns == t for name, t in done.items())
     assert kept >= len(done) - int(workers), "what was finished was made again"
     assert content(tmp_path/"set") == content(render_dataset(tmp_path/"other", N * .5 / 3600, 5, seconds=.5, workers=1))
+
+def test_warnings_are_sentences(said, monkeypatch, tmp_path):
+    for c in recordings.CLASSES:
+        for k in range(2): write(tmp_path/"twice"/c/f"{k}.wav", np.random.default_rng([k, len(c)]).normal(0, .1, 48000))
+    write(tmp_path/"twice"/"emergency"/"again.wav", .5 * np.random.default_rng([0, 9]).normal(0, .1, 48000)[8000:])
+    from sirenbook import results
+    monkeypatch.setattr(results, "run_experiments", lambda names, *rest, **more: load_dataset(names[0]))
+    assert main(["experiment", "twice", "--out", "r.csv"]) == 0
+    assert "again.wav" in said()

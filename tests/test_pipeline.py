@@ -1,12 +1,16 @@
 """From recordings to scores through the public functions, on real recordings and on the embedded ones."""
+import warnings
+
 import numpy as np
 import pytest
-from shared import complains, real, thinned
+from shared import complains, real, thinned, write
 from sirenbook import training
 from sirenbook.chunks import chunk_dataset, group_split, random_split, shared_share
+from sirenbook.copies import SirenbookWarning
 from sirenbook.networks import FRAMES, SAMPLES, SPECTROGRAM, cnn, inputs, lstm
-from sirenbook.recordings import CLASSES, load_dataset, siren_probability
-from sirenbook.signals import SirenbookFileError
+from sirenbook.recordings import CLASSES, joined, load_dataset, load_wav, siren_probability
+from sirenbook.results import band_statistics, logistic
+from sirenbook.signals import SirenbookFileError, save_rows
 from sirenbook.training import evaluate, load_model, predict, set_seed, train
 
 SETUPS = {"cnn on time": (cnn, SAMPLES), "lstm on time": (lstm, FRAMES), "cnn on spectrogram": (cnn, SPECTROGRAM), "lstm on spectrogram": (lstm, SPECTROGRAM)}
@@ -155,3 +159,42 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 def test_unknown_wiring():
     for make in (cnn, lstm):
         with complains("wiring", "'loose'"): make(SPECTROGRAM, "loose")
+
+
+# ---- a folder of a stranger
+
+@pytest.fixture
+def strangers(tmp_path):
+    "Recordings as people have them: rates, channels, formats and lengths of all kinds, and one of them twice."
+    kinds = (("wav", 44100), ("flac", 16000), ("ogg", 48000), ("mp3", 22050))
+    for c, hz in zip(CLASSES, (900, 200)):
+        for k in range(12):
+            suffix, sr = kinds[k % 4]
+            t, rng = np.arange(int(sr * (3 + k % 3))) / sr, np.random.default_rng([k, hz])
+            wav = .2 * np.sin(2 * np.pi * hz * t) * (rng.uniform() + np.sin(7 * t) ** 2) + rng.normal(0, .03, len(t))
+            write(tmp_path/c/f"shelf {k % 2}"/f"{k}.{suffix}", np.stack([wav, .5 * wav], 1) if k % 3 else wav, sr)
+    write(tmp_path/"emergency"/"again.mp3", .3 * load_wav(tmp_path/"emergency"/"shelf 0"/"8.wav")[9000:], 16000)
+    write(tmp_path/"non-emergency"/"short.wav", np.random.default_rng(0).normal(0, .1, 12000))
+    return tmp_path
+
+def test_a_strangers_folder_in_ten_lines(strangers):
+    with pytest.warns(SirenbookWarning, match="again.mp3") as told: loaded = load_dataset(strangers)
+    assert len(told) == 1
+    data = joined(loaded)
+    pair = [r.group for r in data.recordings if r.path.name in ("again.mp3", "8.wav") and r.label == "emergency"]
+    assert len(pair) == 2 and len(set(pair)) == 1 and len({r.group for r in data.recordings}) == len(data.recordings) - 1
+    chunks = chunk_dataset(data, short="drop")
+    split = group_split(chunks.y, chunks.groups)
+    learn, choose, test = split.of(inputs(chunks, SPECTROGRAM), chunks.y)
+    set_seed(0)
+    model = cnn(SPECTROGRAM, wiring="chained")
+    train(model, learn, choose, epochs=2)
+    ours = evaluate(model, test)
+    plain = logistic(*split.of(band_statistics(chunks), chunks.y)[::2])
+    assert 0 <= ours.accuracy <= 1 and plain.accuracy > .9, "a hum of 900 Hz is not told from one of 200 Hz"
+    where = [{g for g in pair} & set(chunks.groups[part]) for part in (split.train, split.validation, split.test)]
+    assert sum(map(bool, where)) == 1, "a copy is in two parts"
+    save_rows([{"file": r.path.relative_to(strangers).as_posix(), "label": r.label, "group": r.group} for r in data.recordings], strangers/"manifest.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert {r.group for r in load_dataset(strangers).recordings} == {r.group for r in data.recordings}

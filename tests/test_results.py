@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import soundfile as sf
 from shared import ROOT, complains, real, thinned, write, write_folder
-from sirenbook import results
+from sirenbook import results, signals
 from sirenbook.chunks import chunk_dataset
 from sirenbook.networks import SPECTROGRAM, inputs
 from sirenbook.recordings import CLASSES, class_index, load_dataset, siren_probability
 from sirenbook.results import COLUMNS, FOLDS, GROUP_COLUMNS, MEASURES, SETTINGS, SETUPS, SPLITS, WIRINGS
 from sirenbook.results import band_statistics, by_group, calibration_error, dataset_sha256, experiment, folds, interval
-from sirenbook.results import load_groups, load_results, measures, percent, run_experiments, save_rows, split_for, verdict
-from sirenbook.signals import SirenbookError, SirenbookFileError
+from sirenbook.results import load_across, load_groups, load_results, measures, percent, run_across, run_experiments, save_rows, split_for, verdict
+from sirenbook.signals import SirenbookFileError
 from sirenbook.training import score
 
 SIREN, OTHER = map(class_index, CLASSES)
@@ -271,7 +271,7 @@ def test_experiments_keep_what_was_done(quick, tmp_path, monkeypatch):
 
 def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
     save_rows([{"a": 1}], tmp_path/"x.csv")
-    monkeypatch.setattr(results.os, "replace", lambda *args: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(signals.os, "replace", lambda *args: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError): save_rows([{"a": 2}], tmp_path/"x.csv")
     assert (tmp_path/"x.csv").read_text() == "a\n1\n" and [p.name for p in tmp_path.iterdir()] == ["x.csv"]
 
@@ -381,3 +381,74 @@ def test_the_committed_baselines_can_be_had_again(committed, roadside):
         if r["dataset"] == "roadside" and r["model"] == "logistic":
             again = experiment(chunks, X, "logistic", "spectrogram", "", r["split"], r["fold"])
             assert all(again[m] == pytest.approx(r[m], abs=.01) for m in MEASURES)
+
+
+# ---- on one, tested on another
+
+KINDS = {"roadside": (0, 1), "pavement": (2, 3)}   # what tells the classes of each data set apart: the seeds of its noises
+
+@pytest.fixture
+def two(tmp_path, monkeypatch):
+    "Two data sets of six groups a class that have nothing in common but a hum under the emergencies of both; only the regression learns."
+    for name, seeds in KINDS.items():
+        for c, seed in zip(CLASSES, seeds):
+            for k in range(6):
+                wav = np.random.default_rng([seed, k]).normal(0, .05, 48000)
+                if c == "emergency": wav += .2 * np.sin(2 * np.pi * 900 * np.arange(48000) / 16000)
+                write(tmp_path/name/c/f"{k}.wav", wav)
+    monkeypatch.setattr(results, "ACROSS", results.ACROSS[:1])
+    return [str(tmp_path/name) for name in KINDS]
+
+def test_what_is_shared_is_learned_across(two, tmp_path):
+    run_across(two, tmp_path/"across.csv", seeds=[0, 1])
+    rows = load_across(tmp_path/"across.csv")
+    assert [(r["fold"], r["dataset"], r["tested_on"]) for r in rows] == [(k, a, b) for k in (0, 1) for a in KINDS for b in KINDS]
+    assert all(r["roc_auc"] > .9 for r in rows)
+
+def test_across_tests_the_whole_of_the_other_and_a_fold_of_its_own(two, tmp_path, monkeypatch):
+    asked, sizes = results._learned, []
+    def watched(*what):
+        scores = asked(*what)
+        return lambda part: (sizes.append((len(what[3][1]), len(part[1]))), scores(part))[1]
+    monkeypatch.setattr(results, "_learned", watched)
+    run_across(two, tmp_path/"across.csv", seeds=[0])
+    chunks = chunk_dataset(load_dataset(two[0]))
+    s = split_for(chunks, "grouped", 0)
+    assert sizes[0] == (len(s.train), len(s.test)) and sizes[1] == (len(s.train), 24) and len(chunks) == 24
+
+def test_across_goes_on_and_adds_a_data_set(two, tmp_path, monkeypatch):
+    path = tmp_path/"across.csv"
+    run_across(two[:1], path, seeds=[0])
+    assert len(load_across(path)) == 1
+    run_across(two, path, seeds=[0])
+    rows = load_across(path)
+    assert len(rows) == len({(r["dataset"], r["tested_on"], r["fold"]) for r in rows}) == 4
+    monkeypatch.setattr(results, "_learned", lambda *args: pytest.fail("done already"))
+    run_across(two, path, seeds=[0])
+    assert load_across(path) == rows
+    def stop(*args): raise KeyboardInterrupt
+    monkeypatch.setattr(results, "_learned", stop)
+    with pytest.raises(KeyboardInterrupt, match="0 of 2 runs done; give the same command again"): run_across(two, path, seeds=[0, 1])
+    assert load_across(path) == rows
+
+def test_across_refuses_what_it_cannot_do(two, tmp_path):
+    path = tmp_path/"across.csv"
+    with complains("no such folder", kind=SirenbookFileError): run_across(two, tmp_path/"new"/"across.csv")
+    with complains("nowhere", kind=SirenbookFileError): run_across([*two, "nowhere"], path)
+    assert not path.exists()
+    path.write_text(HEAD + LINE)
+    with complains("across.csv", kind=SirenbookFileError): run_across(two, path)
+    assert path.read_text() == HEAD + LINE
+
+def test_the_committed_matrix_is_complete_and_of_the_same_data(committed):
+    rows = load_across(ROOT/"data"/"across.csv")
+    names = ("roadside", "esvs", "street")
+    keys = [(r["dataset"], r["tested_on"], r["model"], r["features"], r["wiring"], r["fold"]) for r in rows]
+    assert len(keys) == len(set(keys)) and set(keys) == {(a, b, *what, k) for a in names for b in names for what in results.ACROSS for k in range(3)}
+    assert {(r["dataset"], r["dataset_sha256"]) for r in rows} == {(r["dataset"], r["dataset_sha256"]) for r in committed[0]}
+
+def test_the_committed_diagonal_is_the_leak_free_split(committed):
+    for r in load_across(ROOT/"data"/"across.csv"):
+        if r["dataset"] != r["tested_on"] or r["model"] != "logistic": continue
+        [same] = [x for x in committed[0] if x["split"] == "grouped" and all(x[c] == r[c] for c in ("dataset", "model", "fold"))]
+        assert same["roc_auc"] == pytest.approx(r["roc_auc"], abs=.01)
