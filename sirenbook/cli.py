@@ -62,7 +62,7 @@ def _add_experiment(commands):
     about = "train every model on every split; the same command goes on where it stopped"
     ask = commands.add_parser("experiment", help=about, description=about)
     ask.add_argument("dataset", nargs="+", metavar="DATASET",
-                     help="roadside, article, esvs, street, or a folder with a sub-folder for each class")
+                     help="roadside, article, esvs, street, or a folder with both classes in it")
     ask.add_argument("--out", required=True, metavar="FILE",
                      help="the results file (csv); groups.csv comes beside it")
     ask.add_argument("--folds", type=int, nargs="+", choices=range(5), metavar="K",
@@ -81,8 +81,8 @@ def _plain_warnings():
     "Show the book's own warnings as it shows errors: in one sentence, without a line of code."
     usual = warnings.showwarning
     def show(message, category, *where, **more):
-        if category.__name__ != "SirenbookWarning": return usual(message, category, *where, **more)
-        print(f"sirenbook: {message}", file=sys.stderr)
+        if category.__name__ == "SirenbookWarning": print(f"sirenbook: {message}", file=sys.stderr)
+        else: usual(message, category, *where, **more)
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield

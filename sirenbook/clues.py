@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 import numpy as np
-from .networks import SPECTROGRAM, inputs, keras, tensorflow
+from .networks import SPECTROGRAM, keras, tensorflow
 from .recordings import class_index, siren_probability
-from .results import FOLDS, SETUPS, _begun, _ready, band_statistics, logistic, pick
-from .results import prepare, setting_name, split_for
+from .results import FOLDS, _begun, _learned, _ready, _stoppable, pick, prepare
+from .results import setting_name, split_for
 from .signals import SR, SirenbookError, db, load_rows, rms, save_rows
 from .sirens import KINDS, siren
-from .training import Scores, evaluate, score, set_seed, train
+from .training import Scores, score
 
 # %% ../nbs/18_clues.ipynb #ce86b1a6
 def _below(edge_hz): return lambda x, p, hz: 10 * np.log10(p[:, hz < edge_hz].sum(-1) + 1e-12)
@@ -27,7 +27,7 @@ def _floor(x, p, hz):
     frames = x[:, :x.shape[1] // 320 * 320].reshape(len(x), -1, 320)
     return np.percentile(db(rms(frames)), 5, axis=-1)
 
-CLUES = {  # name -> unit, and a function of the samples and of the share of power at each Hz
+CLUES = {  # name -> unit, and a function of the samples and of the power at each of `hz`
     "level": ("dB", lambda x, p, hz: db(rms(x))),
     "noise floor": ("dB", _floor),
     "crest factor": ("dB", lambda x, p, hz: db(abs(x).max(-1) / np.maximum(rms(x), 1e-10))),
@@ -37,7 +37,7 @@ CLUES = {  # name -> unit, and a function of the samples and of the share of pow
     "bits in use": ("bits", lambda x, p, hz: np.log2(
         1 + (np.diff(np.sort(x, -1)) > 0).sum(-1))),
     "bandwidth": ("Hz", lambda x, p, hz: hz[
-        np.minimum((np.cumsum(p, -1) < 0.99).sum(-1), len(hz) - 1)]),
+        (np.cumsum(p, -1) < 0.99 * p.sum(-1, keepdims=True)).sum(-1)]),
     "near the top": ("dB", lambda x, p, hz: 10 * np.log10(
         p[:, hz > 0.975 * hz[-1]].sum(-1) + 1e-12)),
     "below 20 Hz": ("dB", _below(20)),
@@ -50,7 +50,7 @@ def clues(
     chunks,          # a chunks.Chunks, or an array of chunks `(n, n_samples)`
     sr:int=SR,       # sample rate, Hz
 ) -> dict:           # name -> value of each chunk, `(n,)`
-    "Every clue of every chunk: numbers that hear no siren."
+    "Every clue of every chunk: numbers that know no tune."
     if not len(chunks) or np.ndim(chunks[0]) != 1:
         raise SirenbookError("clues are taken of one chunk or more, (n, n_samples)")
     blocks = []
@@ -58,7 +58,7 @@ def clues(
         x = np.asarray(chunks[i:i + 64], np.float64)
         fade = np.hanning(x.shape[1] + 1)[:-1]
         p = np.abs(np.fft.rfft((x - x.mean(-1, keepdims=True)) * fade)) ** 2
-        p /= np.maximum(p.sum(-1, keepdims=True), 1e-30)
+        p *= 2 / (x.shape[1] * np.sum(fade ** 2))      # in all, the square of the RMS
         hz = np.fft.rfftfreq(x.shape[1], 1 / sr)
         blocks.append({name: f(x, p, hz) for name, (_, f) in CLUES.items()})
     return {name: np.concatenate([b[name] for b in blocks]) for name in CLUES}
@@ -271,34 +271,30 @@ def _title(model, features="", wiring=""):
     "What a learner is called in tables and pictures."
     return "one number" if model == "rule" else setting_name(model, features, wiring)
 
-def _learned(what, prepared, chunks, parts, seed, epochs):
-    "A trained model: a function from chunks and their classes to outputs, and the network."
-    model, features, wiring = what
-    first, second, _ = parts.of(prepared, chunks.y)
-    if model == "logistic":
-        return (lambda wavs, y: logistic(first, (band_statistics(wavs), y)).p), None
-    if model == "rule":       # the clue that does best on the training part
-        rules = [learn_rule(column, first[1]) for column in first[0].T]
-        marks = [score(first[1], r(v)).balanced_accuracy for r, v in zip(rules, first[0].T)]
-        best, name = rules[np.argmax(marks)], [*CLUES][np.argmax(marks)]
-        return (lambda wavs, y: best(clues(wavs)[name])), None
-    build, shape = SETUPS[model, features]
-    keras.backend.clear_session()
-    set_seed(seed)
-    network = build(shape, wiring)
-    train(network, first, second, epochs, seed=seed)
-    return (lambda wavs, y: evaluate(network, (inputs(wavs, shape), y)).p), network
+def _prepared(what, chunks):
+    "Chunks as a learner takes them: for the rule, all clues side by side."
+    if what[0] == "rule": return np.stack([*clues(chunks).values()], 1)
+    return prepare(chunks, *what[:2])
+
+def _scorer(what, training, validation, seed, epochs):
+    "A learner that has learned, as a function from a part to its scores."
+    if what[0] != "rule": return _learned(*what, training, validation, seed, epochs)
+    X, y = training
+    rules = [learn_rule(values, y) for values in X.T]
+    k = np.argmax([score(y, r(v)).balanced_accuracy for r, v in zip(rules, X.T)])
+    return lambda part: score(part[1], rules[k](part[0][:, k]))
 
 # %% ../nbs/18_clues.ipynb #a7cacf66
-def _looks(network, X, y):
+def _looks(scores, X, y):
     "What is left of a network's answers when bands of frequencies are hidden from it."
     low, high = SIREN_HZ
     views = {("nothing", 0, 0): X, ("hidden", low, high): without(X, low, high),
              ("kept", low, high): without(without(X, 0, low), high, SR / 2)}
     for band in (*views, *(("hidden", *b) for b in zip(EDGES_HZ, EDGES_HZ[1:]))):
         view = views[band] if band in views else without(X, *band[1:])
-        s = evaluate(network, (view, y))
-        truth = np.mean(np.where(s.y == 1, s.p, 1 - s.p))
+        s = scores((view, y))
+        siren, p = s.y == class_index("emergency"), siren_probability(s.p)
+        truth = np.mean(np.where(siren, p, 1 - p))
         values = (round(float(v), 4) for v in (s.accuracy, s.balanced_accuracy, truth))
         yield dict(zip(list(LOOK_ROWS)[len(_WHO):], (*band, *values)))
 
@@ -310,17 +306,17 @@ def _made(chunks, parts, fold):
     keep = (rms(wavs[siren]) > 0) & (rms(others) > 0)
     return transplants(wavs[siren][keep], others[keep], rng)
 
-def _answers(learned, made):
+def _answers(scores, what, made):
     "How many of each kind of transplant are called an emergency."
     y = np.concatenate([np.full(len(wavs), class_index("non-emergency" if kind == "background"
                         else "emergency")) for (kind, *_), wavs in made.items()])
-    p = learned(np.concatenate(list(made.values())), y)
+    p = scores((_prepared(what, np.concatenate(list(made.values()))), y)).p
     called, sure, ends = p > 0.5, siren_probability(p), np.cumsum([len(w) for w in made.values()])
     called = called == (class_index("emergency") == 1)
-    for what, end, wavs in zip(made, ends, made.values()):
+    for kind, end, wavs in zip(made, ends, made.values()):
         mine = slice(end - len(wavs), end)
         values = len(wavs), *(round(float(v[mine].mean()), 4) for v in (called, sure))
-        yield dict(zip(list(TRANSPLANT_ROWS)[len(_WHO):], (*what, *values)))
+        yield dict(zip(list(TRANSPLANT_ROWS)[len(_WHO):], (*kind, *values)))
 
 # %% ../nbs/18_clues.ipynb #ea5b5b59
 def run_looks(
@@ -335,24 +331,20 @@ def run_looks(
     looks, moved = (_begun(Path(p), lambda p: load_rows(p, columns)) for p, columns in
                     ((path, LOOK_ROWS), (transplants_path, TRANSPLANT_ROWS)))
     key = lambda r: tuple(r[c] for c in _WHO if c != "dataset_sha256")
-    sets = [_ready(name, ["grouped"], folds, looks + moved) for name in names]
-    for name, sha, chunks in sets:
-        has = lambda what, fold, rows: (name, *what, fold) in {*map(key, rows)}
-        X = {}
-        for fold, what in product(folds, (*networks, *PLAIN)):
-            if has(what, fold, moved) and (has(what, fold, looks) or what in PLAIN): continue
-            parts, who = split_for(chunks, "grouped", fold), (name, sha, *what, fold)
-            if what[:2] not in X:
-                X[what[:2]] = (np.stack([*clues(chunks).values()], 1) if what[0] == "rule"
-                               else prepare(chunks, *what[:2]))
-            learned, network = _learned(what, X[what[:2]], chunks, parts, fold, epochs)
-            answers = _answers(learned, _made(chunks, parts, fold))
-            rows = [dict(zip(_WHO, who)) | r for r in answers]
-            moved = [r for r in moved if key(r) != key(rows[0])] + rows
-            save_rows(moved, transplants_path)
-            if network is not None:
-                test = parts.of(X[what[:2]], chunks.y)[2]
-                looks = [r for r in looks if key(r) != key(rows[0])]
-                looks += [dict(zip(_WHO, who)) | r for r in _looks(network, *test)]
-                save_rows(looks, path)
-            print(f"{name}, fold {fold}: {_title(*what)}", flush=True)
+    sets, X = [_ready(name, ["grouped"], folds, looks + moved) for name in names], {}
+    done = {(*key(r), file) for file, rows in enumerate((looks, moved)) for r in rows}
+    todo = [(*one, fold, what) for one in sets for fold in folds for what in (*networks, *PLAIN)
+            if not {(one[0], *what, fold, f) for f in range(what in PLAIN, 2)} <= done]
+    for i, (name, sha, chunks, fold, what) in enumerate(todo):
+        who, parts = dict(zip(_WHO, (name, sha, *what, fold))), split_for(chunks, "grouped", fold)
+        with _stoppable(path, i, len(todo)):
+            if (name, *what[:2]) not in X: X[name, *what[:2]] = _prepared(what, chunks)
+            *lesson, test = parts.of(X[name, *what[:2]], chunks.y)
+            scores = _scorer(what, *lesson, fold, epochs)
+            made = [who | r for r in _answers(scores, what, _made(chunks, parts, fold))]
+            seen = [who | r for r in _looks(scores, *test)] if what not in PLAIN else []
+        looks, moved = ([r for r in rows if key(r) != key(who)] + new
+                        for rows, new in ((looks, seen), (moved, made)))
+        if seen: save_rows(looks, path)
+        save_rows(moved, transplants_path)
+        print(f"{i + 1} of {len(todo)}: {name}, fold {fold}, {_title(*what)}", flush=True)

@@ -176,6 +176,10 @@ def _manifest(folder):
     return {Path(r["file"]).as_posix(): r for r in rows}
 
 # %% ../nbs/08_recordings.ipynb #c94212f4
+def _sha256(path):
+    "The SHA-256 sum of a file."
+    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+
 def _sounds(folder):
     "The sound files in a folder and below it."
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES
@@ -273,18 +277,13 @@ def _tell_of_copies(dataset):
     n, at_s, pair = len(found), found[0].offset_s, (r[found[0].first], r[found[0].second])
     one, other = (f"{x.label}/{x.path.name}" for x in pair)
     two = sum(r[c.first].label != r[c.second].label for c in found)
-    begins = "with it" if abs(at_s) < 0.005 else (
-        f"{abs(at_s):.2f} s {'into' if at_s > 0 else 'before'} it")
+    begins = f"{abs(at_s):.2f} s {'before' if at_s < 0 else 'into'} it"
     warn(f"{dataset.name}: {n} pair{'s' * (n > 1)} of recordings in different groups share"
          f"{'s' * (n == 1)} sound{f', {two} of them under two labels' if two else ''}, so a split "
          f"by groups would leak; the first is {one} and {other}, which begins {begins}; give them "
          "one group in manifest.csv, or use sirenbook.recordings.joined(dataset)")
 
 # %% ../nbs/08_recordings.ipynb #4997fb53
-def _sha256(path):
-    "The SHA-256 sum of a file."
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
-
 def _must_be_published(folder, rows):
     "Complain of a downloaded file that is not, or no longer, the published one."
     for r in rows:

@@ -278,12 +278,17 @@ def test_the_loop_of_esvs(tmp_path):
 def test_copies_of_esvs():
     "All copies in esvs lie within its groups; those of the first forty ambulances, measured anew."
     rows = {r["dataset"]: r for r in load_rows(ROOT/"data"/"copies.csv", COPIES_COLUMNS)}
-    assert rows["esvs"]["across"] == 0 and rows["esvs"]["within"] > 240
+    assert rows["esvs"]["across"] == 0 and rows["esvs"]["within"] == 240 + 49, "the traffic's loop, and the sirens"
     folder = real("esvs")
     with open(folder/"manifest.csv", newline="", encoding="utf-8") as f:
         some = [r for r in csv.DictReader(f) if r["kind"] == "ambulance"][:40]
     found = near_duplicates([load_wav(folder/r["file"]) for r in some])
     assert len(found) > 10 and all(some[c.first]["group"] == some[c.second]["group"] for c in found)
+
+def test_copies_of_the_traffic():
+    "Its copies are its loop, pair for pair: 60, 120 and 180 clips apart, and none else."
+    found = near_duplicates([load_wav(f) for f in traffic()])
+    assert [(c.first, c.second) for c in found] == sorted((i, i + d) for d in (60, 120, 180) for i in range(200 - d))
 
 def test_copies_of_street():
     folder = real("street")

@@ -217,6 +217,35 @@ def test_differences_pair_the_folds():
     assert difference(rows, *of) == pytest.approx([-.1, .4]) and difference(rows, *of, "accuracy") == pytest.approx([.1, -.4])
     assert len(difference(rows, dict(flaw="none"), dict(flaw="rust"))) == 0
 
+def fair_and_flawed():
+    "Rows of a made-up data set `x` and of another that must not matter: scores of two fair runs, of each flaw, and of the verdict."
+    rng = np.random.default_rng(9)
+    of = {f: rng.uniform(.3, .9, FOLDS) for f in FLAWS}
+    rows = [ROW | dict(dataset=d, flaw=f, fold=k, balanced_accuracy=v[k] if d == "x" else 0., accuracy=1 - v[k]) for d in ("x", "y") for k in reversed(range(FOLDS)) for f, v in of.items()]
+    verdict = {(w, s): rng.uniform(.3, .9, FOLDS) for w in ("printed", "chained") for s in ("random", "grouped")}
+    others = [dict(dataset="x", model=m, features=x, wiring=w, split=s, fold=k, balanced_accuracy=v[k] if (m, x) == ("cnn", "spectrogram") else 0., accuracy=1 - v[k])
+              for (w, s), v in verdict.items() for m in ("cnn", "lstm") for x in ("time", "spectrogram") for k in range(FOLDS)]
+    return rows, of, others, verdict
+
+def test_effects_compare_with_the_mean_of_two_fair_runs():
+    rows, of, others, verdict = fair_and_flawed()
+    found, both = effects(rows, others, "x"), (of["none"] + of["only another seed"]) / 2
+    assert list(found) == ["only another seed", "dead layers", "leak", *list(FLAWS)[2:]]
+    assert found["only another seed"] == pytest.approx(of["only another seed"] - of["none"])
+    assert found["test part chooses"] == pytest.approx(of["test part chooses"] - of["none"]), "the same training: compared with itself"
+    assert found["dead layers"] == pytest.approx(verdict["printed", "grouped"] - both)
+    assert found["leak"] == pytest.approx(verdict["chained", "random"] - both)
+    for f in list(FLAWS)[3:]: assert found[f] == pytest.approx(of[f] - both), f
+    turned = effects(rows, others, "x", "accuracy")
+    assert all(turned[f] == pytest.approx(-found[f]) for f in found)
+
+def test_effects_of_the_folds_that_there_are():
+    rows, of, others, verdict = fair_and_flawed()
+    rows = [r for r in rows if (r["flaw"], r["fold"]) not in (("only another seed", 2), ("tails kept", 0))]
+    found, both = effects(rows, others, "x"), (of["none"] + of["only another seed"]) / 2
+    assert found["tails kept"] == pytest.approx((of["tails kept"] - both)[[1, 3, 4]]) and found["leak"] == pytest.approx((verdict["chained", "random"] - both)[[0, 1, 3, 4]])
+    assert found["test part chooses"] == pytest.approx(of["test part chooses"] - of["none"])
+
 
 # ---- the committed file
 
@@ -255,4 +284,9 @@ def test_the_fair_runs_agree_with_the_verdict(committed):
         ours = np.mean([r["balanced_accuracy"] for r in pick(committed, dataset=name, flaw="none")])
         theirs = np.mean([r["balanced_accuracy"] for r in pick(others, dataset=name, model="cnn", features="spectrogram", wiring="chained", split="grouped")])
         assert ours == pytest.approx(theirs, abs=.05)
-        assert all(len(v) == FOLDS for v in effects(committed, others, name).values())
+        found = effects(committed, others, name)
+        assert all(len(v) == FOLDS for v in found.values())
+        mean = lambda rows, **which: np.mean([r["balanced_accuracy"] for r in pick(rows, dataset=name, **which)])
+        both = (mean(committed, flaw="none") + mean(committed, flaw="only another seed")) / 2
+        for f in list(FLAWS)[3:]: assert found[f].mean() == pytest.approx(mean(committed, flaw=f) - both), f
+        assert found["leak"].mean() == pytest.approx(mean(others, model="cnn", features="spectrogram", wiring="chained", split="random") - both)
