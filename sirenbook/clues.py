@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from .networks import SPECTROGRAM, keras, tensorflow
 from .recordings import class_index, siren_probability
-from .results import FOLDS, _begun, _learned, _ready, _stoppable, pick, prepare
+from .results import FOLDS, _all_ready, _begun, _learned, _stoppable, pick, prepare
 from .results import setting_name, split_for
 from .signals import SR, SirenbookError, db, load_rows, rms, save_rows
 from .sirens import KINDS, siren
@@ -56,6 +56,8 @@ def clues(
     blocks = []
     for i in range(0, len(chunks), 64):
         x = np.asarray(chunks[i:i + 64], np.float64)
+        if x.shape[1] < 320 or not np.isfinite(x).all():
+            raise SirenbookError("clues are taken of finite chunks of 320 samples or more")
         fade = np.hanning(x.shape[1] + 1)[:-1]
         p = np.abs(np.fft.rfft((x - x.mean(-1, keepdims=True)) * fade)) ** 2
         p *= 2 / (x.shape[1] * np.sum(fade ** 2))      # in all, the square of the RMS
@@ -81,7 +83,9 @@ def learn_rule(
 ) -> Rule:
     "The threshold and the direction with the best balanced accuracy."
     values, siren = np.asarray(values, float), np.asarray(y) == class_index("emergency")
-    if len(np.unique(y)) < 2: raise SirenbookError("a rule is learned from both classes")
+    if values.shape != siren.shape or values.ndim != 1 or not np.isfinite(values).all():
+        raise SirenbookError("a rule is learned from one finite number for each class number")
+    if len(np.unique(siren)) < 2: raise SirenbookError("a rule is learned from both classes")
     order = np.argsort(values, kind="stable")
     v, weight = values[order], np.where(siren, 0.5 / siren.sum(), -0.5 / (~siren).sum())
     above = 0.5 + np.append(0, np.cumsum(-weight[order]))  # sirens from the i-th number upward
@@ -111,7 +115,7 @@ def run_clues(
     "Try every clue on every data set, fold by fold, unless the file holds it already."
     path = Path(path)
     rows = _begun(path, lambda path: load_rows(path, CLUE_ROWS))
-    sets = [_ready(name, ["grouped"], folds, rows) for name in names]
+    sets = _all_ready(names, ["grouped"], folds, rows)
     for name, sha, chunks in sets:
         done = {(r["fold"], r["clue"]) for r in pick(rows, dataset=name)}
         if all(key in done for key in product(folds, CLUES)): continue
@@ -194,6 +198,8 @@ def mix(
     front, behind = np.asarray(front, float), np.asarray(behind, float)
     if front.shape != behind.shape:
         raise SirenbookError(f"sounds of shapes {front.shape} and {behind.shape} do not mix")
+    if not (front.size and np.isfinite([front, behind]).all() and abs(snr_db) <= 300):
+        raise SirenbookError("sounds that mix are finite and not empty, from -300 to 300 dB apart")
     strong, weak = rms(front)[..., None], rms(behind)[..., None]
     if not (strong.all() and weak.all()):
         raise SirenbookError("silence has no level; nothing can be mixed with it at an SNR")
@@ -207,6 +213,8 @@ def swap_below(
     sr:int=SR,            # sample rate, Hz
 ) -> np.ndarray:          # float32, same shape
     "One sound above a frequency, another one below it."
+    if top.shape != bottom.shape:
+        raise SirenbookError(f"sounds of shapes {top.shape} and {bottom.shape} cannot be swapped")
     hz = np.fft.rfftfreq(top.shape[-1], 1 / sr)
     spectrum = np.where(hz < edge_hz, np.fft.rfft(bottom), np.fft.rfft(top))
     return np.fft.irfft(spectrum, top.shape[-1]).astype(np.float32)
@@ -236,6 +244,8 @@ def transplants(
     rng:np.random.Generator,    # source of chance
 ) -> dict:                      # (kind, snr_db or "", below_hz or "") -> chunks `(n, n_samples)`
     "Sirens, recorded and computed, alone and on the other class's background; bass swapped."
+    if not len(sirens) or np.shape(sirens) != np.shape(others):
+        raise SirenbookError("transplants take as many sirens as other sounds, one or more")
     kinds = [k for k in KINDS if k != "air horn"]
     computed = np.stack([siren(kinds[rng.integers(len(kinds))], s.shape[-1] / SR, rng)
                          for s in sirens])
@@ -331,7 +341,7 @@ def run_looks(
     looks, moved = (_begun(Path(p), lambda p: load_rows(p, columns)) for p, columns in
                     ((path, LOOK_ROWS), (transplants_path, TRANSPLANT_ROWS)))
     key = lambda r: tuple(r[c] for c in _WHO if c != "dataset_sha256")
-    sets, X = [_ready(name, ["grouped"], folds, looks + moved) for name in names], {}
+    sets, X = _all_ready(names, ["grouped"], folds, looks + moved), {}
     done = {(*key(r), file) for file, rows in enumerate((looks, moved)) for r in rows}
     todo = [(*one, fold, what) for one in sets for fold in folds for what in (*networks, *PLAIN)
             if not {(one[0], *what, fold, f) for f in range(what in PLAIN, 2)} <= done]

@@ -12,6 +12,7 @@ __all__ = ['FRAME_S', 'HOP_S', 'LOW_HZ', 'HIGH_HZ', 'REACH', 'BLOCK', 'FAN', 'WA
 import os, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -40,23 +41,31 @@ def _highest(x, axis):
     return np.moveaxis(x, 0, axis)
 
 # %% ../nbs/07_copies.ipynb #1b51f580
-BLOCK = 4096   # frames worked on at a time
+def _rate(sr):
+    "Complain of what is no sample rate."
+    if not isinstance(sr, Real) or not 0 < sr < np.inf:
+        raise SirenbookError(f"sr is a sample rate, a finite number of Hz above 0, not {sr}")
 
 def _waveform(wav):
-    "A waveform fit for transforms, or a complaint."
+    "A waveform fit for transforms, at most 1 if it was larger, or a complaint."
     wav = np.asarray(wav)
     if wav.ndim != 1 or wav.dtype.kind not in "fiu":
         raise SirenbookError("a fingerprint is of one waveform of real numbers (n_samples,), "
                              f"not of {wav.dtype} {wav.shape}")
     if not np.isfinite(wav).all():
         raise SirenbookError("a waveform with NaN or infinity has no fingerprint")
-    return wav.astype(np.float32)
+    peak = max(float(wav.max(initial=0)), -float(wav.min(initial=0)))
+    return (wav / peak if peak > 1 else wav).astype(np.float32, copy=False)
+
+# %% ../nbs/07_copies.ipynb #200b2146
+BLOCK = 4096   # frames worked on at a time
 
 def constellation(
     wav:np.ndarray,    # waveform, `(n_samples,)`
     sr:int=SR,         # sample rate, Hz
 ) -> np.ndarray:       # frame and bin of every peak, in order, int `(n_peaks, 2)`
     "The peaks of a spectrogram that stand out in their neighbourhood."
+    _rate(sr)
     wav, n, found = _waveform(wav), round(FRAME_S * sr), [np.empty((0, 2), int)]
     n_frames = 1 + int((len(wav) - n) / (HOP_S * sr) + 1e-9) if len(wav) >= n else 0
     for a in range(0, n_frames, BLOCK):
@@ -141,13 +150,31 @@ def _candidates(numbers, begin, of):
             yield divmod(pair, n), when - reach, np.sort(begin[i[order[low[k]:high[k]]]])
 
 # %% ../nbs/07_copies.ipynb #22e25695
-SLACK_S = 0.03   # how far the true shift may be from the one the landmarks gave, s
-
 def _levelled(wav, n, sr):
     "A spectrum of `n` samples with the roots of its sizes in the band, and the sizes' sum."
+    k, wav = min(round(FRAME_S * sr / 2), len(wav) // 2), np.array(wav, float)
+    fade = np.sin(np.pi / 2 * (np.arange(k) + 0.5) / max(k, 1)) ** 2
+    wav[:k] *= fade
+    wav[len(wav) - k:] *= fade[::-1]          # a step at an end would be in both
     spectrum, hz = np.fft.rfft(wav, n), np.fft.rfftfreq(n, 1 / sr)
     size = np.abs(spectrum) * ((hz >= LOW_HZ) & (hz <= HIGH_HZ))
     return spectrum * np.sqrt(size) / np.maximum(np.abs(spectrum), 1e-20), size.sum()
+
+# %% ../nbs/07_copies.ipynb #8ac7f537
+SLACK_S = 0.03   # how far the true shift may be from the one the landmarks gave, s
+
+def _overlaid(first, second, sr, offset_s):
+    "What `likeness` gives, of waveforms known to be fit."
+    lag = round(offset_s * sr)
+    a, b = max(lag, 0), min(len(first), len(second) + lag)
+    if b - a < FRAME_S * sr: return 0.0, offset_s
+    b -= (b - a) % (1 << max((b - a).bit_length() - 5, 0))    # lengths that transform fast
+    (x, x_sum), (y, y_sum) = (_levelled(w, 2 * (b - a), sr)
+                              for w in (first[a:b], second[a - lag:b - lag]))
+    n, reach = 4 * (b - a), min(round(2 * SLACK_S * sr), b - a)          # in half samples
+    c = np.fft.irfft(x * np.conj(y), n) * n / 2 / np.sqrt(max(x_sum * y_sum, 1e-20))
+    near = np.abs(np.concatenate([c[len(c) - reach:], c[:reach + 1]]))
+    return float(min(near.max(), 1)), (lag + (int(near.argmax()) - reach) / 2) / sr
 
 def likeness(
     first:np.ndarray, second:np.ndarray,   # waveforms
@@ -155,15 +182,10 @@ def likeness(
     offset_s:float=0.0,                    # when the second begins on the first's clock, about, s
 ) -> tuple:                                # correlation, 0 to 1; and the exact offset, s
     "How alike two waveforms are where they overlap, whatever their loudness and colour."
-    lag = round(offset_s * sr)
-    a, b = max(lag, 0), min(len(first), len(second) + lag)
-    if b - a < FRAME_S * sr: return 0.0, offset_s
-    (x, x_sum), (y, y_sum) = (_levelled(np.asarray(w, float), 2 * (b - a), sr)
-                              for w in (first[a:b], second[a - lag:b - lag]))
-    n, reach = 4 * (b - a), min(round(2 * SLACK_S * sr), b - a)          # in half samples
-    c = np.fft.irfft(x * np.conj(y), n) * n / 2 / np.sqrt(max(x_sum * y_sum, 1e-20))
-    near = np.abs(np.concatenate([c[len(c) - reach:], c[:reach + 1]]))
-    return float(min(near.max(), 1)), (lag + (int(near.argmax()) - reach) / 2) / sr
+    _rate(sr)
+    if not isinstance(offset_s, Real) or not np.isfinite(offset_s * float(sr)):
+        raise SirenbookError(f"offset_s is a finite time in seconds, not {offset_s}")
+    return _overlaid(_waveform(first), _waveform(second), sr, offset_s)
 
 # %% ../nbs/07_copies.ipynb #24780c30
 ALIKE, CLOSE_S, TRIES = 0.3, 10, 3   # correlation of a copy; looked at closely, s; times to try
@@ -183,7 +205,7 @@ def _closer(first, second, sr, frames, begin):
     k = np.argmax(last - np.arange(len(begin)))
     a = max(round((begin[k] * HOP_S - 0.5) * sr), 0)
     b = round((begin[last[k]] * HOP_S + FRAME_S + 0.5) * sr)
-    c, offset_s = likeness(first[a:b], second, sr, frames * HOP_S - a / sr)
+    c, offset_s = _overlaid(first[a:b], second, sr, frames * HOP_S - a / sr)
     offset_s += a / sr
     common_s = min(len(first) / sr, len(second) / sr + offset_s) - max(offset_s, 0)
     return c, offset_s, min(len(np.unique(begin * HOP_S // 0.5)) / 2, round(common_s, 4))
@@ -194,9 +216,9 @@ def near_duplicates(
     sr:int=SR,    # sample rate, Hz
 ) -> list:        # a Copy for each pair that shares sound, in order
     "Which recordings share sound, however disguised."
-    wavs = list(wavs)
-    if not np.isscalar(sr) or not sr >= 1000:
+    if not isinstance(sr, Real) or not 1000 <= sr < np.inf:
         raise SirenbookError(f"sr is one sample rate for all, 1000 Hz or more, not {sr}")
+    wavs = [_waveform(wav) for wav in wavs]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         stars = list(pool.map(lambda wav: constellation(wav, sr), wavs))
     if not stars: return []
@@ -214,6 +236,7 @@ def autocorrelation(
     sr:int=SR,         # sample rate, Hz
 ) -> np.ndarray:       # -1 to 1 for a shift by 0, 1, 2 … samples, `(n_samples,)`
     "How alike a waveform is to itself, shifted; each shift by what overlaps."
+    _rate(sr)
     n = len(wav := _waveform(wav).astype(float))
     if not n: return wav
     x = np.fft.irfft(_levelled(wav, 2 * n, sr)[0], 2 * n)[:n]
@@ -228,7 +251,11 @@ def loop_period(
     shortest_s:float=1.0,    # the shortest loop to look for, and the least overlap, s
 ):                           # its length, s; None where the recording does not loop
     "How long the piece is that a recording repeats, if it does."
-    first, c = max(round(shortest_s * sr), 1), autocorrelation(wav, sr)
+    if not isinstance(shortest_s, Real) or not FRAME_S <= shortest_s < np.inf:
+        raise SirenbookError(f"shortest_s is a finite time, {FRAME_S} s or more, "
+                             f"not {shortest_s}")
+    c = autocorrelation(wav, sr)
+    first = max(round(min(shortest_s * sr, len(c) + 1)), 1)
     c = c[:max(len(c) - first + 1, 0)]
     if len(c) <= first: return None
     c[:first] = 0

@@ -13,7 +13,7 @@ import numpy as np
 from .chunks import Chunks, Split, chunk, chunk_dataset, random_split
 from .networks import SPECTROGRAM, cnn, keras
 from .recordings import class_index
-from .results import FOLDS, _begun, _load, _ready, _stoppable, _table
+from .results import FOLDS, _all_ready, _begun, _load, _stoppable, _table
 from .results import pick, split_for, versions
 from .signals import SirenbookError, save_rows
 from .spectrograms import log_spectrogram, standardize
@@ -130,7 +130,8 @@ def run_flaws(
     "Run every flaw on every data set and fold that the file does not hold yet."
     path, seeds = Path(path), list(seeds)
     rows = _begun(path, load_flaws)
-    sets = [(_load(name), _ready(name, ("grouped",), seeds, rows)[1]) for name in names]
+    shas = [sha for _, sha, _ in _all_ready(names, ("grouped",), seeds, rows)]
+    sets = list(zip(map(_load, names), shas))
     key = lambda r: (r["fold"], r["dataset"], r["flaw"])
     done = {*map(key, rows)}
     todo = [(data, sha, flaw, fold) for fold in seeds for data, sha in sets for flaw in FLAWS

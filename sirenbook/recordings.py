@@ -137,27 +137,25 @@ class Dataset:
             f"{self.minutes(c):.2f} minutes" for c in self.classes])
 
 # %% ../nbs/08_recordings.ipynb #aed8e978
-def _is_downloaded(row):
-    "Whether a row of a manifest was written by a download."
-    return all(map(row.get, ("dataset", "bytes", "sha256")))
-
-def _lacking(folder, name, n):
-    "The error of a data set that was not wholly downloaded."
-    return SirenbookFileError(
-        f"{folder}: lacks {n} file{'s' * (n > 1)} of {name}; get what is missing with: "
-        f"sirenbook download {name} --out {shlex.quote(str(folder))}")
-
 def _manifest(folder):
     "Rows of manifest.csv by file, or nothing where there is none."
     path = folder / "manifest.csv"
     if not path.is_file(): return {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as f:
-            rows = list(table := csv.DictReader(f))
+            table = csv.DictReader(f, strict=True)
+            columns, rows = {*(table.fieldnames or ())}, list(table)
     except (UnicodeDecodeError, csv.Error):
         raise SirenbookFileError(f"{path}: not a CSV file in UTF-8") from None
-    if not {"file", "label", "group"} <= set(table.fieldnames or ()):
+    if not {"file", "label", "group"} <= columns:
         raise SirenbookFileError(f"{path}: needs the columns file, label and group")
+    for r in rows:
+        if None in r: raise SirenbookFileError(
+            f"{path}: the row of {r['file']} has too many values; quote one that holds a comma")
+        r["group"], file = (r["group"] or "").strip(), Path(r["file"] or "")
+        if file.is_absolute() or ".." in file.parts: raise SirenbookFileError(
+            f"{path}: {r['file']} must be named by its path within the folder")
+        r["file"] = file.as_posix()
     for file, n in Counter(r["file"] for r in rows).items():
         if n > 1: raise SirenbookFileError(f"{path}: names {file} {n} times")
     for r in rows:
@@ -173,7 +171,7 @@ def _manifest(folder):
     lost = [r for r in rows if not (folder / r["file"]).is_file()]
     if lost and _is_downloaded(lost[0]): raise _lacking(folder, lost[0]["dataset"], len(lost))
     if lost: raise SirenbookFileError(f"{path}: names {lost[0]['file']}, which is not there")
-    return {Path(r["file"]).as_posix(): r for r in rows}
+    return {r["file"]: r for r in rows}
 
 # %% ../nbs/08_recordings.ipynb #c94212f4
 def _sha256(path):
@@ -206,6 +204,16 @@ def _files(folder):
     return {name: holders[name] for name in CLASSES}
 
 # %% ../nbs/08_recordings.ipynb #c89c8983
+def _is_downloaded(row):
+    "Whether a row of a manifest was written by a download."
+    return all(map(row.get, ("dataset", "bytes", "sha256")))
+
+def _lacking(folder, name, n):
+    "The error of a data set that was not wholly downloaded."
+    return SirenbookFileError(
+        f"{folder}: lacks {n} file{'s' * (n > 1)} of {name}; get what is missing with: "
+        f"sirenbook download {name} --out {shlex.quote(str(folder))}")
+
 def _read(paths, labels, groups, sr, name):
     "Decode files on all cores, in order."
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -250,9 +258,8 @@ def copies_across(
 ) -> list:           # of copies.Copy; first and second are places in dataset.recordings
     "Recordings of different groups that share sound."
     r = dataset.recordings
-    if len({x.sr for x in r}) > 1:
-        raise SirenbookError(f"the recordings of {dataset.name} have several sample rates; "
-                             "copies are looked for at one")
+    if len({x.sr for x in r}) > 1: raise SirenbookError(
+        f"the recordings of {dataset.name} have several sample rates; load them at one")
     return [c for c in near_duplicates([x.wav for x in r], r[0].sr if r else SR)
             if r[c.first].group != r[c.second].group]
 
@@ -275,7 +282,8 @@ def _tell_of_copies(dataset):
     found, r = copies_across(dataset), dataset.recordings
     if not found: return
     n, at_s, pair = len(found), found[0].offset_s, (r[found[0].first], r[found[0].second])
-    one, other = (f"{x.label}/{x.path.name}" for x in pair)
+    within = lambda p, label: p[-1 - p[::-1].index(label):] if label in p else (label, p[-1])
+    one, other = (" ".join("/".join(within(x.path.parts, x.label)).split()) for x in pair)
     two = sum(r[c.first].label != r[c.second].label for c in found)
     begins = f"{abs(at_s):.2f} s {'before' if at_s < 0 else 'into'} it"
     warn(f"{dataset.name}: {n} pair{'s' * (n > 1)} of recordings in different groups share"
@@ -316,7 +324,7 @@ def load_folder(
             raise SirenbookFileError(
                 f"{path}: lies under {label} but the manifest calls it {row['label']}")
         groups.append(row["group"])
-    data = _read(paths, labels, groups, sr, name or folder.name)
+    data = _read(paths, labels, groups, sr, name or folder.resolve().name)
     known = len(rows) == len(paths) and all(map(_is_downloaded, rows.values()))
     if copies and not known and not (folder / JOURNAL).is_file(): _tell_of_copies(data)
     return data

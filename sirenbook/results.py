@@ -10,7 +10,7 @@ __all__ = ['SETUPS', 'BASELINES', 'WIRINGS', 'SPLITS', 'FOLDS', 'SETTINGS', 'TIT
            'plot_verdict', 'plot_intervals', 'load_across', 'run_across', 'plot_across']
 
 # %% ../nbs/16_verdict.ipynb #430b675a
-import hashlib, platform, time
+import hashlib, os, platform, time
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -237,6 +237,9 @@ def _begun(path, load):
     "The rows of a results file, as far as there are any."
     if not path.parent.is_dir():
         raise SirenbookFileError(f"{path.parent}: there is no such folder")
+    if path.is_dir(): raise SirenbookFileError(f"{path}: is a folder; name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise SirenbookFileError(f"{path.parent}: nothing can be written there")
     return load(path) if path.is_file() else []
 
 @contextmanager
@@ -251,6 +254,7 @@ def _of(row, *columns):
     "What a row is about: its data set, model and fold, and these columns."
     return tuple(row[c] for c in ("dataset", "model", "features", "wiring", "fold", *columns))
 
+# %% ../nbs/16_verdict.ipynb #57c65127
 def _ready(name, splits, seeds, rows):
     "A data set's name, checksum and chunks, if every run can be done."
     data = _load(name)
@@ -265,6 +269,13 @@ def _ready(name, splits, seeds, rows):
     except SirenbookError as e: raise SirenbookError(f"{data.name}: {e}") from None
     return data.name, sha, chunks
 
+def _all_ready(names, splits, seeds, rows):
+    "The same of all data sets, if no two have one name."
+    sets = [_ready(name, splits, seeds, rows) for name in names]
+    if len({name for name, *_ in sets}) < len(sets):
+        raise SirenbookError("two of the data sets have one name; rename a folder, or give each once")
+    return sets
+
 # %% ../nbs/16_verdict.ipynb #5116c53b
 def run_experiments(
     names,              # data sets: names or folders, as load_dataset takes them
@@ -277,7 +288,7 @@ def run_experiments(
     path, seeds = Path(path), list(seeds)
     beside = path.with_name("groups.csv")
     rows, groups = _begun(path, load_results), _begun(beside, load_groups)
-    sets = [_ready(name, splits, seeds, rows) for name in names]
+    sets = _all_ready(names, splits, seeds, rows)
     known, last = {_of(g) for g in groups}, None
     done = {_of(r, "split") for r in rows if r["split"] == "random" or _of(r) in known}
     todo = [run for run in product(seeds, sets, SETTINGS, splits)
@@ -406,8 +417,8 @@ def plot_intervals(
 
 # %% ../nbs/16_verdict.ipynb #6b4f381d
 ACROSS = (("logistic", "spectrogram", ""), *[(*s, "chained") for s in SETUPS])
-ACROSS_COLUMNS = ("dataset", "dataset_sha256", "tested_on", "model", "features", "wiring", "fold",
-                  "balanced_accuracy", "roc_auc", "seconds", "versions")
+ACROSS_COLUMNS = ("dataset", "dataset_sha256", "tested_on", "tested_sha256", "model", "features",
+                  "wiring", "fold", "balanced_accuracy", "roc_auc", "seconds", "versions")
 
 def load_across(
     path,    # a file that `run_across` wrote
@@ -423,10 +434,10 @@ def _across(sets, X, what, fold, trained_on, epochs):
     *lesson, own = parts.of(X[trained_on], chunks.y)
     scores = _learned(*what, *lesson, fold, epochs)
     seconds = round(time.perf_counter() - start, 1)
-    for name, (_, other) in sets.items():
+    for name, (tested, other) in sets.items():
         m = measures(scores(own if name == trained_on else (X[name], other.y)))
-        yield dict(zip(ACROSS_COLUMNS, (trained_on, sha, name, *what, fold, m["balanced_accuracy"],
-                                        m["roc_auc"], seconds, versions())))
+        yield dict(zip(ACROSS_COLUMNS, (trained_on, sha, name, tested, *what, fold,
+                                        m["balanced_accuracy"], m["roc_auc"], seconds, versions())))
 
 # %% ../nbs/16_verdict.ipynb #c0d4a0cf
 def run_across(
@@ -438,7 +449,10 @@ def run_across(
     "Train on each data set and test on all, for every model the results file does not hold yet."
     path, seeds, last = Path(path), list(seeds), None
     rows = _begun(path, load_across)
-    sets = {n: rest for n, *rest in [_ready(n, ("grouped",), seeds, rows) for n in names]}
+    sets = {n: rest for n, *rest in _all_ready(names, ("grouped",), seeds, rows)}
+    if any(r["tested_on"] in sets and r["tested_sha256"] != sets[r["tested_on"]][0] for r in rows):
+        raise SirenbookFileError(f"{path}: holds tests on another data set of the same name; "
+                                 "name another file")
     done = {_of(r, "tested_on") for r in rows}
     todo = [(what, fold, name) for what, fold, name in product(ACROSS, seeds, sets)
             if any((name, *what, fold, other) not in done for other in sets)]

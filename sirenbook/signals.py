@@ -117,6 +117,7 @@ def save_rows(
     path,         # a CSV file
 ):
     "Write a table to a file that is never half-written."
+    if not rows: raise SirenbookError(f"{path}: there are no rows to write")
     part = Path(f"{path}.part")
     try:
         with open(part, "w", newline="", encoding="utf-8") as f:
@@ -124,6 +125,8 @@ def save_rows(
             out.writeheader()
             out.writerows(rows)
         os.replace(part, path)
+    except OSError as e:
+        raise SirenbookFileError(f"{path}: cannot be written ({e.strerror or e})") from None
     finally: part.unlink(missing_ok=True)
 
 def load_rows(
@@ -133,9 +136,9 @@ def load_rows(
     "Read a table with these columns, all of it or nothing."
     if not Path(path).is_file(): raise SirenbookFileError(f"{path}: there is no such file")
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
         rows = list(table := csv.DictReader(io.StringIO(text), strict=True))
-        whole = rows and text.endswith("\n") and set(table.fieldnames) == set(columns)
+        whole = rows and text.endswith("\n") and sorted(table.fieldnames) == sorted(columns)
         if not whole or any(None in (*r, *r.values()) for r in rows): raise ValueError
         rows = [{c: columns[c](text) for c, text in r.items()} for r in rows]
         if all(np.isfinite(v) for r in rows for v in r.values() if isinstance(v, float)):

@@ -7,7 +7,7 @@ from shared import complains, real, write, write_folder
 from sirenbook.chunks import chunk, chunk_dataset, group_split
 from sirenbook.networks import inputs
 from sirenbook.recordings import CLASSES, SUFFIXES, load_dataset, load_wav
-from sirenbook.signals import SirenbookFileError, tone
+from sirenbook.signals import SirenbookFileError, load_rows, save_rows, tone
 from sirenbook.spectrograms import frames, log_spectrogram
 from sirenbook.training import load_model
 
@@ -268,3 +268,41 @@ def test_model_file_that_was_cut_off(tmp_path):
     path = tmp_path/"cut.keras"
     path.write_bytes(b"PK\3\4 and then nothing")
     with complains("cut.keras", kind=SirenbookFileError): load_model(path)
+
+
+# ---- manifests and tables that people made
+
+@pytest.mark.parametrize("rows, words", [
+    ("/data/emergency/0.wav,emergency,a", "path within the folder"),
+    ("../set/emergency/0.wav,emergency,a", "path within the folder"),
+    ("./emergency/0.wav,emergency,a\nemergency/0.wav,emergency,b", "names emergency/0.wav 2 times"),
+    ('emergency/0.wav,emergency,"a', "not a CSV file"),
+    ("emergency/0.wav,emergency,Main St, north", "too many values"),
+    ("emergency/0.wav,emergency, ", "needs a group"),
+])
+def test_rows_of_a_manifest_that_would_be_misread(tmp_path, rows, words):
+    write_folder(tmp_path/"set")
+    (tmp_path/"set"/"manifest.csv").write_text(f"file,label,group\n{rows}\n")
+    with complains("manifest.csv", words, kind=SirenbookFileError): load_dataset(tmp_path/"set")
+
+def test_spaces_around_a_group_are_nothing(tmp_path):
+    write_folder(tmp_path/"set")
+    (tmp_path/"set"/"manifest.csv").write_text("file,label,group\nemergency/0.wav,emergency,g\nemergency/1.wav,emergency,g \n")
+    assert [r.group for r in load_dataset(tmp_path/"set").recordings][:2] == ["g", "g"]
+
+def test_an_empty_manifest(tmp_path):
+    write_folder(tmp_path/"set")
+    (tmp_path/"set"/"manifest.csv").write_text("")
+    with complains("manifest.csv", "columns file, label and group", kind=SirenbookFileError): load_dataset(tmp_path/"set")
+
+def test_tables(tmp_path):
+    path, columns = tmp_path/"t.csv", {"name": str, "n": int}
+    with complains("no rows"): save_rows([], path)
+    with complains("nowhere", kind=SirenbookFileError): save_rows([{"name": "a"}], tmp_path/"nowhere"/"t.csv")
+    rows = [{"name": 'a, "b"\nü', "n": 3}]
+    save_rows(rows, path)
+    assert load_rows(path, columns) == rows
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_rows(path, columns) == rows, "a mark that spreadsheets leave is no damage"
+    path.write_text("name,n,n\na,1,2\n")
+    with complains("t.csv", kind=SirenbookFileError): load_rows(path, columns)

@@ -346,3 +346,14 @@ def test_a_row_of_real_recordings_comes_out_again():
         row = pick(load_rows(ROOT/"data"/"clues.csv", CLUE_ROWS), dataset="esvs", fold=fold, clue=name)[0]
         s = rule((first[0][name], first[1]), (test[0][name], test[1]))
         assert (row["accuracy"], row["balanced_accuracy"], row["roc_auc"]) == pytest.approx((s.accuracy, s.balanced_accuracy, s.roc_auc), abs=.005), name
+
+
+# ---- what cannot be
+
+@pytest.mark.parametrize("ask", [
+    lambda: clues(np.zeros((2, 100))), lambda: clues(np.full((1, N), np.nan)), lambda: learn_rule(np.array([1, np.nan]), np.array([0, 1])),
+    lambda: learn_rule(np.arange(3.), np.array([0, 1])), lambda: mix(noise(), noise(), np.nan), lambda: mix(np.zeros(0), np.zeros(0), 3),
+    lambda: mix(np.full(9, np.nan), np.ones(9), 3), lambda: mix(noise(), noise(), -7000), lambda: swap_below(np.zeros(9), np.zeros(8), 100),
+    lambda: transplants(np.zeros((0, N)), np.zeros((0, N)), np.random.default_rng(0))])
+def test_sounds_and_numbers_that_cannot_be_used(ask):
+    with complains(): ask()

@@ -142,6 +142,18 @@ def test_one_siren_in_several_streets(preset):
 def test_two_takes_of_one_street(kind):
     assert near_duplicates([noise(kind, 4, rng(8, i)) for i in range(10)]) == []
 
+def test_a_step_at_the_end_is_no_sound():
+    "An offset or strong bass makes a step where a recording is cut; steps are alike, sounds are not."
+    r = rng(15)
+    assert near_duplicates([0.01 * r.standard_normal(64000) + 0.5 for _ in range(100)]) == []
+    assert near_duplicates([1e-3 * np.cumsum(r.standard_normal(64000)) for _ in range(100)]) == []
+    assert likeness(0.01 * r.standard_normal(SR) + 0.5, 0.01 * r.standard_normal(SR) + 0.5)[0] < 0.1
+
+def test_machines_at_one_speed_are_taken_for_copies():
+    "A limit that the chapter tells of; few pairs, and only where hardly anything but the speed differs."
+    found = near_duplicates([siren("mechanical", 5, rng(7, i)) for i in range(40)])
+    assert 0 < len(found) < 40
+
 def test_cuts_without_overlap_are_not_seen():
     "What cannot be found: the chapter says so."
     for i, kind in enumerate(("traffic", "rain", "crowd", "water")):
@@ -175,9 +187,54 @@ def test_what_is_no_waveform(bad, words):
     for call in (constellation, fingerprint, autocorrelation, loop_period, lambda w: near_duplicates([w])):
         with complains(words): call(bad)
 
-@pytest.mark.parametrize("sr", [0, -1, 100, np.nan, [16000, 8000]])
+@pytest.mark.parametrize("sr", [0, -1, 100, np.nan, np.inf, "16000", None, [16000, 8000]])
 def test_what_is_no_rate(sr):
-    with complains("sr"): near_duplicates([np.zeros(SR)], sr)
+    with complains("sr", "1000 Hz or more", sr): near_duplicates([np.zeros(SR)], sr)
+
+@pytest.mark.parametrize("sr", [0, -1, np.nan, np.inf, "16000", None, [16000, 8000]])
+def test_what_is_no_rate_for_one(sr):
+    for call in (constellation, fingerprint, autocorrelation, loop_period, lambda w, sr: likeness(w, w, sr)):
+        with complains("sr", sr): call(np.ones(SR), sr)
+
+@pytest.mark.parametrize("bad, words", [(np.full(SR, np.nan), "NaN"), (np.zeros((2, SR)), "(2, 16000)"), (np.array(["a"]), "(1,)"), (3.0, "()")])
+def test_what_is_no_waveform_to_be_alike(bad, words):
+    for pair in ((bad, np.ones(SR)), (np.ones(SR), bad)):
+        with complains(words): likeness(*pair)
+
+@pytest.mark.parametrize("offset_s", [np.nan, np.inf, -np.inf, 1e308, "1", None])
+def test_what_is_no_offset(offset_s):
+    with complains("offset_s", offset_s): likeness(np.ones(SR), np.ones(SR), SR, offset_s)
+
+@pytest.mark.parametrize("shortest_s", [0, -1, 0.06, np.nan, np.inf, "1", None])
+def test_what_is_no_shortest_loop(shortest_s):
+    with complains("shortest_s", "0.064", shortest_s): loop_period(noise("traffic", 4, rng(12)), SR, shortest_s)
+
+def test_the_shortest_loops_there_are():
+    wav = noise("traffic", 4, rng(12))
+    assert loop_period(wav, SR, 0.064) is None and loop_period(wav, SR, 1e307) is None
+    assert loop_period(np.tile(wav[:SR // 4], 8), SR, 0.064) == 0.25
+
+@pytest.mark.parametrize("factor", [1e3, 1e30, 1e200, 1e308])
+def test_large_samples(streets, factor):
+    "Finite is finite: no overflow, and the same copies."
+    wav = streets[1] / np.abs(streets[1]).max()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        huge = factor * wav
+        assert np.mean(np.isin(fingerprint(wav)[0], fingerprint(huge)[0])) > 0.99
+        assert [(c.first, c.second) for c in near_duplicates([wav, streets[0], huge[SR:]])] == [(0, 2)]
+        assert likeness(wav, huge)[0] == pytest.approx(1) and loop_period(np.tile(huge[:2 * SR], 4)) == 2
+
+def test_whole_numbers_are_as_good(streets):
+    whole = np.int16(32767 * streets[1] / np.abs(streets[1]).max())
+    whole[np.argmin(whole)] = -32768
+    assert np.abs(copies._waveform(whole)).max() == 1
+    (c,) = near_duplicates([streets[1], whole[SR:]])
+    assert c.offset_s == 1 and c.correlation > 0.98
+
+def test_samples_within_one_are_left_alone(streets):
+    for wav in (np.float32(streets[1]), np.float32([-1, 1, 1e-30, 0])):
+        assert np.abs(wav).max() <= 1 and copies._waveform(wav).tobytes() == wav.tobytes()
 
 
 # ---- how it works
@@ -215,6 +272,19 @@ def test_likeness(streets):
     assert likeness(a, a[777:], offset_s=800 / SR)[1] == pytest.approx(777 / SR)
     assert likeness(a, a, offset_s=100) == (0.0, 100) and likeness(np.zeros(SR), np.zeros(SR))[0] == 0
 
+def test_odd_lengths_are_as_fast_and_as_exact():
+    "A transform of a prime number of samples takes many times as long; nothing waits for one."
+    wav = rng(16).standard_normal(160001)
+    def took(n):
+        start = time.perf_counter()
+        likeness(wav[:n], wav[:n])
+        return time.perf_counter() - start
+    took(100)
+    assert min(took(159979) for _ in range(5)) < 4 * min(took(160000) for _ in range(5))
+    for n, lag in ((63997, 1), (63997, 777), (159979, 5333), (1999, 3)):
+        c, offset_s = likeness(wav[:n], wav[lag:n + lag], SR, lag / SR + 0.001)
+        assert offset_s == lag / SR and c > 0.9
+
 
 # ---- loops
 
@@ -232,7 +302,7 @@ def test_no_loop_in_a_street(streets): assert [loop_period(w) for w in streets[:
 def test_autocorrelation_by_definition():
     wav = noise("traffic", 0.5, rng(13))
     c = autocorrelation(wav)
-    x = np.fft.irfft(copies._levelled(wav.astype(np.float32).astype(float), 2 * len(wav), SR)[0], 2 * len(wav))[:len(wav)]
+    x = np.fft.irfft(copies._levelled(copies._waveform(wav).astype(float), 2 * len(wav), SR)[0], 2 * len(wav))[:len(wav)]
     for lag in (0, 1, 5, 4000):
         a, b = x[:len(x) - lag], x[lag:]
         assert c[lag] == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-9)

@@ -452,3 +452,25 @@ def test_the_committed_diagonal_is_the_leak_free_split(committed):
         if r["dataset"] != r["tested_on"] or r["model"] != "logistic": continue
         [same] = [x for x in committed[0] if x["split"] == "grouped" and all(x[c] == r[c] for c in ("dataset", "model", "fold"))]
         assert same["roc_auc"] == pytest.approx(r["roc_auc"], abs=.01)
+
+def test_what_was_tested_on_must_be_the_same(two, tmp_path):
+    path = tmp_path/"across.csv"
+    run_across(two, path, seeds=[0])
+    rows = [r for r in load_across(path) if r["dataset"] == "roadside"]
+    save_rows(rows, path)
+    write(tmp_path/"pavement"/"emergency"/"0.wav", np.random.default_rng(9).normal(0, .05, 48000))
+    before = path.read_bytes()
+    with complains("another data set", kind=SirenbookFileError): run_across(two, path, seeds=[0])
+    assert path.read_bytes() == before
+
+def test_two_data_sets_of_one_name(two, tmp_path, quick):
+    shutil.copytree(two[0], tmp_path/"else"/"roadside")
+    for run in (run_across, run_experiments):
+        with complains("one name"): run([two[0], str(tmp_path/"else"/"roadside")], tmp_path/"r.csv", seeds=[0])
+    assert not (tmp_path/"r.csv").exists()
+
+def test_a_folder_is_no_results_file(two, tmp_path, monkeypatch):
+    (tmp_path/"out").mkdir()
+    with complains("out", "is a folder", kind=SirenbookFileError): run_across(two, tmp_path/"out", seeds=[0])
+    monkeypatch.setattr(results.os, "access", lambda *args: False)
+    with complains("nothing can be written", kind=SirenbookFileError): run_across(two, tmp_path/"r.csv", seeds=[0])
