@@ -406,15 +406,18 @@ def test_what_is_shared_is_learned_across(two, tmp_path):
     assert all(r["roc_auc"] > .9 for r in rows)
 
 def test_across_tests_the_whole_of_the_other_and_a_fold_of_its_own(two, tmp_path, monkeypatch):
-    asked, sizes = results._learned, []
+    asked, tested = results._learned, []
     def watched(*what):
         scores = asked(*what)
-        return lambda part: (sizes.append((len(what[3][1]), len(part[1]))), scores(part))[1]
+        return lambda part: (tested.append((len(what[3][1]), part[0])), scores(part))[1]
     monkeypatch.setattr(results, "_learned", watched)
+    monkeypatch.setattr(results, "ACROSS", (*results.ACROSS[:1], ("majority", "", "")))
     run_across(two, tmp_path/"across.csv", seeds=[0])
-    chunks = chunk_dataset(load_dataset(two[0]))
+    chunks, other = (chunk_dataset(load_dataset(name)) for name in two)
     s = split_for(chunks, "grouped", 0)
-    assert sizes[0] == (len(s.train), len(s.test)) and sizes[1] == (len(s.train), 24) and len(chunks) == 24
+    own, abroad = tested[0][1], tested[1][1]
+    assert [n for n, _ in tested[:2]] == [len(s.train)] * 2 and np.allclose(own, band_statistics(chunks)[s.test]) and np.allclose(abroad, band_statistics(other))
+    assert [x.shape[1] for _, x in tested] == [128] * 4 + [0] * 4, "a model was given what another one takes"
 
 def test_across_goes_on_and_adds_a_data_set(two, tmp_path, monkeypatch):
     path = tmp_path/"across.csv"
