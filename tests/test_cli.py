@@ -164,3 +164,12 @@ def test_warnings_are_sentences(said, monkeypatch, tmp_path):
     monkeypatch.setattr(results, "run_experiments", lambda names, *rest, **more: load_dataset(names[0]))
     assert main(["experiment", "twice", "--out", "r.csv"]) == 0
     assert "again.wav" in said()
+
+@pytest.mark.parametrize("words, asked", [([], "run_experiments"), (["--across"], "run_across")])
+def test_experiment_asks_for_what_was_said(monkeypatch, capsys, words, asked):
+    from sirenbook import results
+    calls = []
+    for name in ("run_experiments", "run_across"):
+        monkeypatch.setattr(results, name, lambda names, out, folds, name=name, **more: calls.append((name, names, out, folds)))
+    assert main(["experiment", "roadside", "esvs", "--folds", "0", "2", "--out", "r.csv", *words]) == 0
+    assert calls == [(asked, ["roadside", "esvs"], "r.csv", [0, 2])] and capsys.readouterr().out == "r.csv: complete for roadside, esvs\n"
