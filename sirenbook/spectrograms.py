@@ -6,6 +6,7 @@
 __all__ = ['tukey', 'log_spectrogram', 'standardize', 'mel_filters', 'mel_power', 'log_mel', 'pcen', 'frames']
 
 # %% ../nbs/03_spectrograms.ipynb #37e45ccd
+from functools import lru_cache
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from .signals import SR, SirenbookError
@@ -103,6 +104,12 @@ def mel_filters(
     return np.maximum(0, np.minimum(rising, falling))
 
 # %% ../nbs/03_spectrograms.ipynb #d3464662
+@lru_cache(8)
+def _bands(sr, n_fft, **bands):
+    "A window and mel filters, made once."
+    return (np.hanning(n_fft + 1)[:-1].astype(np.float32),
+            mel_filters(sr, n_fft, **bands).astype(np.float32))
+
 def mel_power(
     wav:np.ndarray,         # waveform, `(n_samples,)`
     sr:int=SR,              # sample rate, Hz
@@ -111,13 +118,18 @@ def mel_power(
     **bands,                # n_mels, low_hz and high_hz, as `mel_filters` takes them
 ) -> np.ndarray:            # power of each band, float32, `(n_frames, n_mels)`
     "The mel spectrogram of a waveform, with Hann windows; frames that do not fit are dropped."
-    wav, window = np.asarray(wav, np.float32), np.hanning(n_fft + 1)[:-1].astype(np.float32)
+    wav = np.asarray(wav, np.float32)
     if wav.ndim != 1 or len(wav) < n_fft:
         raise SirenbookError(f"a mel spectrogram takes one waveform of {n_fft} samples or more, "
                              f"not shape {wav.shape}")
-    spectrum = np.fft.rfft(sliding_window_view(wav, n_fft)[::hop_length] * window)
-    power = np.square(spectrum.real) + np.square(spectrum.imag)
-    return power @ mel_filters(sr, n_fft, **bands).astype(np.float32)
+    cut = sliding_window_view(wav, n_fft)[::hop_length]
+    window, filters = _bands(sr, n_fft, **bands)
+    out = np.empty((len(cut), filters.shape[1]), np.float32)
+    for i in range(0, len(cut), 128):                       # blocks that stay in the cache
+        spectrum = np.fft.rfft(cut[i:i + 128] * window)
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        np.matmul(power, filters, out=out[i:i + 128])
+    return out
 
 def log_mel(
     wav:np.ndarray,         # waveform, `(n_samples,)`
