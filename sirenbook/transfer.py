@@ -75,8 +75,8 @@ class Windows(keras.utils.PyDataset):
         self.batch_size, self.steps = batch_size, steps
         siren = class_index("emergency")
         self.starts = [self._starts(i, n == siren) for i, n in enumerate(heard.label)]
-        self.of = [[i for i, s in enumerate(self.starts) if len(s) and heard.label[i] == n]
-                   for n in range(2)]                # recordings of each class that have a window
+        has = np.array([len(s) > 0 for s in self.starts])
+        self.of = [np.flatnonzero(has & (heard.label == n)) for n in range(2)]   # of each class
 
     def _starts(self, i, wanted):
         "Frames at which a window may begin: with a siren for 0.6 s of it, or with none."
