@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book site refresh lab export results transfer test clean
+.PHONY: help book site refresh lab export results transfer detector test clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-15s %s\n", $$1, $$2}'
@@ -47,11 +47,23 @@ transfer: $(READY)  ## teach on hours of simulated scenes, rank real clips in ST
 	@$(BIN)/sirenbook dataset roadside --hours 8 --seed 1 --seconds 10 --out $(STREETS)
 	@$(BIN)/python -c "from sirenbook.transfer import run_transfer; run_transfer(['$(STREETS)', 'esvs'], ['$(STREET)'], 'data/transfer.csv')"
 
+DETECTOR ?= _detector
+ESVS ?= esvs
+REAL := --esvs '$(ESVS)' --street '$(STREET)'
+detector: $(READY)  ## teach the detector, try each choice, measure it, into sirenbook/weights and data/*.csv (hours; resumes)
+	@$(BIN)/sirenbook train detector --out $(DETECTOR) $(REAL) --spread 1 2
+	@$(BIN)/python -c "from sirenbook.teaching import *; d = '$(DETECTOR)'; m = gather(f'{d}/roadside', '$(ESVS)', '$(STREET)'); run_ablation(d, m); [run_left_out(d, m, k) for k in range(3)]"
+	@cp $(DETECTOR)/weights/* sirenbook/weights
+	@cp $(DETECTOR)/ablation.csv $(DETECTOR)/unseen.csv $(DETECTOR)/left_out.csv data
+	@cp "$(DETECTOR)/ablation/and esvs 0/log.csv" data/teaching.csv
+	@$(BIN)/python -c "from sirenbook.proving import run_proving; run_proving('$(DETECTOR)', street='$(STREET)')"
+	@$(BIN)/python benchmarks/detector.py --out data/peers.csv
+
 test: $(READY)  ## run every notebook as a test, then the tests in tests
 	@tools/chromium.sh
 	@PATH="$(CURDIR)/$(BIN):$$PATH" TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/nbdev_test --n_workers 2 --timing
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests
 
 clean:  ## remove what make made
-	rm -rf $(VENV) _streets _book _docs _docs.new _docs.old _proc build *.egg-info .pytest_cache
+	rm -rf $(VENV) _streets _detector _book _docs _docs.new _docs.old _proc build *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,6 +17,7 @@ def readme():
 
 train = needs("train_requirements")
 book = needs("book_requirements") + train
+proving = needs("proving_requirements")
 dev = needs("dev_requirements") + book
 
 setup(
@@ -31,10 +32,11 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["sirenbook", "sirenbook.*"]),
     include_package_data=True,
-    package_data={"sirenbook": ["*.csv", "*.npz", "*.json", "data/*", "data/**/*"]},
+    package_data={"sirenbook": ["*.csv", "weights/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=needs("requirements"),
-    extras_require={"train": train, "book": book, "dev": dev},
+    extras_require={"train": train, "book": book, "dev": dev, "proving": proving,
+                    "listen": needs("listen_requirements")},
     entry_points={
         "console_scripts": needs("console_scripts"),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
