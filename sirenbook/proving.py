@@ -6,11 +6,11 @@
 __all__ = ['QUIET_SEED', 'SCENE_SEED', 'ONSET_SEED', 'MINUTE_S', 'THRESHOLDS', 'FEWEST', 'ALARMS', 'SIMULATED', 'REAL',
            'HEARD_DB', 'PAUSE_S', 'BRIEF_S', 'STRICT', 'LOOSE', 'WORST_PER_HOUR', 'COLLAR_S', 'PSDS', 'LOGICS',
            'ONSET_S', 'AFTER_S', 'OVER_STREET_DB', 'BLOCK', 'SNRS_DB', 'DISTANCES_M', 'ALONE', 'LATENCIES', 'UNSEEN',
-           'quiet_minute', 'quiet_minutes', 'events_at', 'false_alarms', 'operating_points', 'rate_interval',
+           'PEERS', 'quiet_minute', 'quiet_minutes', 'events_at', 'false_alarms', 'operating_points', 'rate_interval',
            'weights_name', 'load_alarms', 'run_alarms', 'plot_alarms', 'joined_spans', 'heard_spans', 'bare_events',
            'levels', 'event_measures', 'load_psds', 'run_psds', 'street_alone', 'onset_scenes', 'alarms', 'outcome',
            'maybe', 'load_latency', 'run_latency', 'waits', 'latency_table', 'plot_latency', 'load_unseen',
-           'unseen_ranking', 'worst', 'run_proving']
+           'unseen_ranking', 'worst', 'load_peers', 'run_proving']
 
 # %% ../nbs/21_proving.ipynb #47743663
 import hashlib
@@ -534,6 +534,16 @@ def worst(
         if r["label"] == label: said.setdefault((r["file"], r["source"]), []).append(r["p"])
     clips = [{"file": f, "source": s, "p": float(np.mean(p))} for (f, s), p in said.items()]
     return sorted(clips, key=lambda c: c["p"] * (1 if label == "emergency" else -1))[:n]
+
+# %% ../nbs/21_proving.ipynb #455f4599
+PEERS = {"name": str, "learned_from_street": str, "roc_auc": float, "found_at_5": float,
+         "found_at_1": float} | dict.fromkeys(("ms_per_s", "times", "peak_mb", "start_s"), maybe)
+
+def load_peers(
+    path,    # a table that benchmarks/detector.py wrote
+) -> list:   # its rows as dicts, numbers as numbers or None
+    "Read what was measured beside YAMNet."
+    return load_rows(path, PEERS)
 
 # %% ../nbs/21_proving.ipynb #740512a9
 def run_proving(
