@@ -514,6 +514,7 @@ def _plain_warnings():
         warnings.showwarning = show
         yield
 
+# %% ../nbs/30_cli.ipynb #c0ffee30
 def _unread():
     "End in peace: nobody reads what is printed any more, as in `sirenbook ... | head`."
     try: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
