@@ -55,7 +55,8 @@ def _cut_off(path, file, n_read):
     "Whether a file holds less sound than its header promises."
     if n_read < file.frames: return True
     if file.format == "OGG":  # its last page carries the end-of-stream flag (RFC 3533)
-        tail = path.read_bytes()[-66_000:]
+        before = max(0, path.stat().st_size - 66_000)
+        tail = np.fromfile(path, np.uint8, offset=before).tobytes()
         page = tail.rfind(b"OggS")
         if page < 0 or len(tail) < page + 27 or not tail[page + 5] & 4: return True
         sizes = tail[page + 27:page + 27 + tail[page + 26]]
