@@ -18,7 +18,8 @@ from .detector import HOP_FRAMES, Detector, features
 from .networks import keras
 from .proving import UNSEEN, false_alarms, operating_points, quiet_minutes
 from .recordings import class_index, load_dataset, load_folder, render_dataset
-from .signals import SR, SirenbookError, load_rows, need, progress, save_rows
+from .signals import SR, SirenbookError, SirenbookFileError
+from .signals import load_rows, need, progress, save_rows
 from .training import set_seed
 from .transfer import WINDOW, Heard, Windows, hear, ranking, vary
 
@@ -467,8 +468,10 @@ def train_detector(
     quiet_hours:float=4.0,   # siren-free street on which false alarms are counted
 ):                   # the folder of weights, for Detector.load
     "From nothing to a detector; the same call goes on where it stopped."
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    for place in (roadside, esvs, street):       # before any time is spent
+        if place and not Path(place).is_dir():
+            raise SirenbookFileError(f"{place}: there is no such folder")
+    (out := Path(out)).mkdir(parents=True, exist_ok=True)
     if roadside is None: roadside = render_dataset(out / "roadside", hours, 1, seconds=10)
     m = gather(roadside, esvs, street)
     model = _base(out, m, seed, epochs)

@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 
 from sirenbook.detector import Detector
-from sirenbook.signals import SirenbookError
+from sirenbook.signals import SirenbookError, SirenbookFileError
 
 teaching = pytest.importorskip("sirenbook.teaching", reason="teaching needs TensorFlow", exc_type=SirenbookError)
 
@@ -58,6 +58,12 @@ def test_each_clip_of_street_is_calibrated_by_the_others(taught):
     r = rows[0]
     slope, offset = teaching._calibrated(rows[1:])
     assert np.isclose(r["p"], 1 / (1 + np.exp(-slope * r["logit"] - offset)), atol=1e-6) and (slope, offset) != own
+
+@pytest.mark.parametrize("which", ("roadside", "esvs", "street"))
+def test_a_folder_that_is_not_there_costs_nothing(tmp_path, which):
+    with pytest.raises(SirenbookFileError, match="nowhere: there is no such folder"):
+        teaching.train_detector(tmp_path/"out", **{which: tmp_path/"nowhere"})
+    assert not (tmp_path/"out").exists()
 
 def test_held_out_groups_share_nothing():
     heard = teaching.Heard([np.zeros((200, 64), np.float16)] * 40, [np.ones(32, bool)] * 40, np.arange(40) % 2)
