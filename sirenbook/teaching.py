@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILTERS', 'LOG', 'ESVS_SHARE', 'SETTINGS', 'ABLATION', 'STREET_SHARE', 'FINISHING', 'LEFT_OUT', 'PER_HOUR', 'DEFAULT',
            'Mixture', 'network', 'learn', 'divided', 'part', 'plot_log', 'hear_all', 'highest', 'sources', 'calibrate',
-           'gather', 'run_ablation', 'finish', 'run_left_out', 'ranked', 'to_litert', 'write_weights', 'unseen_rows',
+           'gather', 'run_ablation', 'finish', 'run_left_out', 'to_litert', 'write_weights', 'unseen_rows',
            'train_detector']
 
 # %% ../nbs/22_teaching.ipynb #97c3ee5a
@@ -113,18 +113,14 @@ def _logits(model, X):
     return np.concatenate([np.asarray(model.predict_on_batch(X[i:i + 256])).ravel()
                            for i in range(0, len(X), 256)])
 
-def _state(model, average):
-    "Everything that a run needs to go on, in order."
-    return [*model.variables, *model.optimizer.variables], average
-
 def _keep(model, average, path):
     "Keep the state of a run in a file."
-    variables, average = _state(model, average)
-    _put(lambda p: np.savez(p, *_numbers(variables), *average), path)
+    variables = _numbers([*model.variables, *model.optimizer.variables])
+    _put(lambda p: np.savez(p, *variables, *average), path)
 
 def _resume(model, average, path):
     "Bring a run back to the state in a file."
-    variables, average = _state(model, average)
+    variables = [*model.variables, *model.optimizer.variables]
     with np.load(path, allow_pickle=False) as kept: values = [kept[k] for k in kept.files]
     for v, value in zip(variables, values): v.assign(value)
     for mean, value in zip(average, values[len(variables):]): mean[...] = value
@@ -371,13 +367,6 @@ def _base(out, m, seed, epochs=8):
     held_out = features(m["held_out"][0]), m["held_out"][1]
     return learn(Mixture(m["parts"], seed), held_out, Path(out) / f"ablation/and esvs {seed}",
                  epochs=epochs)
-
-def ranked(
-    rows:list,   # of one seed: dicts with label, logit and group
-) -> dict:       # roc_auc, found_at_5, found_at_1
-    "How well logits rank clips, each group counted once."
-    return ranking([r["label"] == "emergency" for r in rows], [r["logit"] for r in rows],
-                   [r["group"] for r in rows])
 
 # %% ../nbs/22_teaching.ipynb #9fb540bc
 def to_litert(

@@ -49,15 +49,25 @@ def test_asked_again_it_only_goes_on(taught):
     assert (log.read_text(), last.stat().st_mtime_ns) == before
     assert np.allclose(Detector.load(weights).score(wav).probability, said, atol=1e-5)
 
-def test_each_clip_of_street_is_calibrated_by_the_others(taught):
-    folder, _ = taught
-    from sirenbook.proving import load_unseen
-    rows = load_unseen(folder/"out/unseen.csv")
-    assert len(rows) == 24 and len({r["source"] for r in rows}) == 24          # no manifest: each file is a source
-    own = teaching._calibrated(rows)
-    r = rows[0]
-    slope, offset = teaching._calibrated(rows[1:])
-    assert np.isclose(r["p"], 1 / (1 + np.exp(-slope * r["logit"] - offset)), atol=1e-6) and (slope, offset) != own
+def test_the_thresholds_were_counted(taught):
+    folder, weights = taught
+    quiet = teaching.quiet_minutes(folder/"out/quiet", 3)
+    counted = teaching.operating_points(teaching.false_alarms(Detector.load(weights), quiet), teaching.PER_HOUR)
+    card = json.loads((weights/"detector.json").read_text())
+    assert card["operating_points"] == counted and list(counted) == ["100/h"] == [card["default"]]   # three minutes allow no more
+
+def test_each_clip_of_street_is_calibrated_by_the_others(monkeypatch):
+    logit, siren = np.linspace(-2, 2, 24), np.arange(24) % 3 > 0
+    monkeypatch.setattr(teaching, "highest", lambda model, heard: logit)
+    source = np.array([f"s{i // 8}" for i in range(24)])
+    m = {"street": None, "source": source, "siren": siren, "group": np.arange(24).astype(str), "file": [f"{i}.wav" for i in range(24)]}
+    rows = teaching.unseen_rows(None, m, 5)
+    assert {r["seed"] for r in rows} == {5} and [r["label"] == "emergency" for r in rows] == siren.tolist()
+    others = source != "s0"
+    slope, offset = teaching.calibrate(logit[others].round(4), siren[others], m["group"][others])
+    p = 1 / (1 + np.exp(-slope * rows[0]["logit"] - offset))
+    slope, offset = teaching.calibrate(logit, siren, m["group"])
+    assert np.isclose(rows[0]["p"], p, atol=1e-6) and not np.isclose(p, 1 / (1 + np.exp(-slope * logit[0] - offset)), atol=1e-3)
 
 @pytest.mark.parametrize("which", ("roadside", "esvs", "street"))
 def test_a_folder_that_is_not_there_costs_nothing(tmp_path, which):
