@@ -7,26 +7,24 @@ import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT/"tools"))
-import book  # noqa: E402
+import common, formulas, pages as rendering  # noqa: E402
 
 # In reading order: the home page, then the chapters.
-NOTEBOOKS = sorted(book.notebooks(ROOT/"nbs"), key=lambda p: (p.stem != "index", p.name))
+NOTEBOOKS = sorted(common.notebooks(ROOT/"nbs"), key=lambda p: (p.stem != "index", p.name))
 every_page = pytest.mark.parametrize("nb", NOTEBOOKS, ids=lambda p: p.stem)
 pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="there are no notebooks in nbs yet")
 
-def page_of(nb): return f"{book.page_name(nb.name)}.html"
-
-def join(text): return "".join(text) if isinstance(text, list) else text
+def page_of(nb): return f"{rendering.page_name(nb.name)}.html"
 
 def shown_cells(nb):
     "The cells of a notebook that its page shows, without those that nbdev takes out."
     cells = json.loads(nb.read_text(encoding="utf-8"))["cells"]
     gone = re.compile(r"^\s*#\s*\|\s*(export|exporti|hide|default_exp\b.*|include:\s*false|output:\s*false)\s*$", re.M)
-    return [c for c in cells if not (c["cell_type"] == "code" and gone.search(join(c["source"])))]
+    return [c for c in cells if not (c["cell_type"] == "code" and gone.search(common.join(c["source"])))]
 
 def players(nb):
     "How many players the stored outputs of a notebook hold."
-    html = [join(o.get("data", {}).get("text/html", "")) for c in shown_cells(nb) for o in c.get("outputs", [])]
+    html = [common.join(o.get("data", {}).get("text/html", "")) for c in shown_cells(nb) for o in c.get("outputs", [])]
     return sum(len(re.findall(r"<figure[^>]*\bsb-player\b", h)) for h in html)
 
 class Contents(HTMLParser):
@@ -110,8 +108,8 @@ def test_page_fits_a_phone(visit, nb, theme):
 
 @every_page
 def test_formulas_are_mathml(site, nb):
-    count = lambda text: sum(not m["skip"] for m in book.FORMULA.finditer(text))
-    cells = [join(c["source"]) for c in shown_cells(nb) if c["cell_type"] == "markdown"]
+    count = lambda text: sum(not m["skip"] for m in formulas.FORMULA.finditer(text))
+    cells = [common.join(c["source"]) for c in shown_cells(nb) if c["cell_type"] == "markdown"]
     text = (site/page_of(nb)).read_text(encoding="utf-8")
     assert text.count("<math") >= sum(map(count, cells)), "a formula is not MathML"
     assert "katex" not in text.lower() and "mathjax" not in text.lower()
