@@ -1,0 +1,60 @@
+// What a page of the book does. Without this script the browser's own player controls stay, and nothing is lost.
+(() => {
+  const make = (tag, more) => Object.assign(document.createElement(tag), more);
+  const say = (s, of) => `${s.toFixed(1)} of ${of.toFixed(1)} seconds`;
+
+  // ---- one player everywhere: a button, a slider and the time, in place of each browser's own controls
+  function enhance(player) {
+    const audio = player.querySelector("audio"), picture = player.querySelector(".sb-picture");
+    if (!audio || player.querySelector(".sb-controls")) return;
+    const label = audio.getAttribute("aria-label"), seconds = +audio.dataset.seconds || audio.duration || 0;
+    const bar = make("div", {className: "sb-controls"});
+    const button = make("button", {type: "button", className: "sb-play", ariaLabel: `Play: ${label}`});
+    const slider = make("input", {type: "range", className: "sb-seek", min: 0, max: seconds, step: "any", value: 0, ariaLabel: `Position in: ${label}`});
+    const time = make("span", {className: "sb-time", ariaHidden: "true"});
+    // Some servers cannot send a part of a file, and then nobody can seek in it: so the whole of it is fetched first, which is little.
+    let fetched;
+    const whole = () => fetched ??= !location.protocol.startsWith("http") ? Promise.resolve()
+      : fetch(audio.src).then(r => r.blob()).then(sound => { audio.src = URL.createObjectURL(sound); });
+    const toggle = () => audio.paused ? whole().then(() => audio.play()) : audio.pause();
+    const show = () => {
+      const now = Math.min(audio.currentTime, seconds);
+      slider.value = now;
+      slider.style.setProperty("--sb-part", `${100 * now / seconds}%`);
+      slider.ariaValueText = say(now, seconds);
+      time.textContent = `${now.toFixed(1)} / ${seconds.toFixed(1)} s`;
+    };
+    const seek = s => whole().then(() => { audio.currentTime = Math.max(0, Math.min(seconds, s)); audio.ontimeupdate(); show(); });
+    button.onclick = toggle;
+    picture.onclick = e => seek(seconds * e.offsetX / picture.offsetWidth).then(() => audio.play());
+    slider.oninput = () => seek(+slider.value);
+    slider.onkeydown = e => {
+      const steps = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5};
+      if (e.key === " " || e.key === "Enter") toggle();
+      else if (e.key in steps) seek(audio.currentTime + steps[e.key] * seconds / 20);
+      else return;
+      e.preventDefault();
+    };
+    for (const [event, playing] of [["play", true], ["pause", false]]) audio.addEventListener(event, () => {
+      player.classList.toggle("sb-playing", playing);
+      button.ariaLabel = `${playing ? "Pause" : "Play"}: ${label}`;
+    });
+    const follow = () => { show(); if (!audio.paused) requestAnimationFrame(follow); };
+    audio.addEventListener("play", follow);
+    audio.addEventListener("timeupdate", show);
+    audio.controls = false;
+    bar.append(button, slider, time);
+    audio.before(bar);
+    show();
+  }
+
+  document.querySelectorAll("figure.sb-player").forEach(enhance);
+
+  // ---- what scrolls within itself can be reached and scrolled by the keyboard
+  const reach = () => document.querySelectorAll("main pre, main .sd-table, main .cell-output-display, main .math.display").forEach(box => {
+    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  });
+  addEventListener("load", reach);
+  addEventListener("resize", reach);
+})();
