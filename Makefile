@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book site refresh lab export results transfer detector test clean
+.PHONY: help book site serve refresh lab export results transfer detector test clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-15s %s\n", $$1, $$2}'
@@ -24,8 +24,12 @@ book: $(READY)  ## run every notebook and render the site into _docs
 site: $(READY)  ## render the site into _docs from the stored outputs, without running anything
 	@$(BIN)/python tools/book.py site
 
-refresh: $(READY)  ## run every notebook and store its outputs in nbs
-	@$(BIN)/python tools/book.py refresh
+PORT ?= 8000
+serve: $(READY)  ## serve the site on this computer, at PORT, and render it again at each change
+	@$(BIN)/python tools/book.py serve --port $(PORT)
+
+refresh: $(READY)  ## run every notebook, or those in ONLY="03_spectrograms 24_cli", and store the outputs in nbs
+	@$(BIN)/python tools/book.py refresh $(ONLY)
 
 lab: $(READY)  ## open JupyterLab on nbs
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab nbs $(if $(filter 0,$(shell id -u)),--allow-root)

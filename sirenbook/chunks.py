@@ -32,8 +32,13 @@ def chunk(
 # %% ../nbs/09_chunks.ipynb #16a2a44d
 class Chunks:
     "Chunks of many recordings; `chunks[i]` is one, `chunks[indices]` a copy `(k, n_samples)`."
-    def __init__(self, views, y, groups):
-        self.views = views                      # one `(n_i, n_samples)` view per recording
+    def __init__(
+        self,
+        views,    # one `(n_i, n_samples)` view per recording
+        y,        # class number of each recording
+        groups,   # group of each recording
+    ):
+        self.views = views
         counts = [len(v) for v in views]
         self.recording = np.repeat(np.arange(len(views)), counts)   # which recording, `(n,)`
         self.place = np.concatenate([np.arange(c) for c in counts])  # which chunk of it, `(n,)`
@@ -72,11 +77,14 @@ def chunk_dataset(
 @dataclass
 class Split:
     "Indices of the chunks to learn from, to choose the epoch by, and to test with."
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
+    train: np.ndarray        # to learn from, int `(n_train,)`
+    validation: np.ndarray   # to choose the epoch by, int `(n_validation,)`; may be empty
+    test: np.ndarray         # to test with, int `(n_test,)`
 
-    def of(self, *arrays):
+    def of(
+        self,
+        *arrays,   # with a row for each chunk, such as X and y
+    ):
         "The three parts of each array, as three tuples: train, validation, test."
         return [tuple(a[part] for a in arrays)
                 for part in (self.train, self.validation, self.test)]

@@ -69,7 +69,7 @@ def clues(
 @dataclass
 class Rule:
     "A siren if one number is above (or below) a threshold."
-    threshold: float
+    threshold: float   # where the two answers part, in the unit of the number
     above: bool        # whether sirens lie above it
 
     def __call__(self, values):
@@ -236,7 +236,7 @@ def without(
     return np.fft.irfft(spectrum).reshape(X.shape).astype(np.float32)
 
 # %% ../nbs/18_clues.ipynb #10620f7a
-SNRS_DB, SWAPS_HZ = (20, 10, 5, 0), (30, 100)
+SNRS_DB, SWAPS_HZ = (20, 10, 5, 0), (30, 100)   # siren over background; edges of a swap
 
 def transplants(
     sirens:np.ndarray,          # chunks with a siren, `(n, n_samples)`
@@ -263,7 +263,7 @@ def transplants(
 # %% ../nbs/18_clues.ipynb #197f3cc0
 NETWORKS = (("cnn", "spectrogram", "printed"), ("cnn", "spectrogram", "chained"),
             ("lstm", "spectrogram", "printed"), ("cnn", "time", "printed"),
-            ("lstm", "time", "printed"))
+            ("lstm", "time", "printed"))   # (model, features, wiring)
 EDGES_HZ = (0, 20, 100, 250, 500, 750, 1000, 1250, 1500, 2000, *range(2500, 8001, 500))
 SIREN_HZ = (500, 2000)    # most of a siren's lowest tone lies here
 _WHO = {"dataset": str, "dataset_sha256": str, "model": str, "features": str, "wiring": str,
@@ -334,8 +334,8 @@ def run_looks(
     path,              # the file for hidden bands, begun or continued
     transplants_path,  # the file for transplants
     folds=range(3),    # which of the leak-free folds are tested
-    epochs:int=10,
-    networks=NETWORKS,
+    epochs:int=10,     # times through the training part
+    networks=NETWORKS, # (model, features, wiring) of each
 ):
     "Train every network on every data set; hide bands from it, and try transplants on it."
     looks, moved = (_begun(Path(p), lambda p: load_rows(p, columns)) for p, columns in

@@ -193,8 +193,8 @@ ALIKE, CLOSE_S, TRIES = 0.3, 10, 3   # correlation of a copy; looked at closely,
 @dataclass(frozen=True)
 class Copy:
     "Two recordings that share sound."
-    first: int           # places in the list
-    second: int
+    first: int           # place of the one in the list
+    second: int          # place of the other, a later one
     offset_s: float      # when the second begins, on the first's clock, s
     seconds: float       # how much they share, to half a second
     correlation: float   # 0.3 to 1

@@ -25,7 +25,7 @@ from .viewing import COLORS, new_axes
 # %% ../nbs/20_detector.ipynb #6850afc3
 HOP = 256                                # samples from frame to frame; a frame is two hops long
 WINDOW_FRAMES, HOP_FRAMES = 124, 32      # frames in a window, and from window to window
-WINDOW_S = HOP * (WINDOW_FRAMES + 1) / SR
+WINDOW_S = HOP * (WINDOW_FRAMES + 1) / SR   # sound in a window, s
 
 class FrontEnd:
     "Sound in, pieces of any size; windows of log-mel frames out, as they become whole."
@@ -69,7 +69,7 @@ def _memory(n, time_constant_s=0.4):
     weights[:, 0] = (1 - b) ** np.arange(n)                      # it begins with the first frame
     return weights.astype(np.float32)
 
-MEMORY = _memory(WINDOW_FRAMES)
+MEMORY = _memory(WINDOW_FRAMES)   # weights of the running average, `(124, 124)`
 
 def features(
     mel:np.ndarray,   # log-mel windows, float32 `(..., 124, 64)`
@@ -207,7 +207,11 @@ def _mono(wav):
 # %% ../nbs/20_detector.ipynb #6ae43a7b
 class _Clocked:
     "Sound without end: it counts samples, never keeps them."
-    def __init__(self, network, sr):
+    def __init__(
+        self,
+        network,   # a Network, such as a Detector
+        sr,        # sample rate of the sound, Hz
+    ):
         self._network, self.sr = network, _rate(sr)
         self.bad_blocks = 0                       # blocks so far that counted as silence
         self._begin(0)
@@ -457,12 +461,18 @@ class _Loaded(Network):
                              f"there are {', '.join(points)}")
 
     @classmethod
-    def load(cls, folder, operating_point=None, precision="float"):
+    def load(
+        cls, folder,            # holds detector.json and the models that it names
+        operating_point=None,   # such as "1/h"; or the card's default
+        precision="float",      # "float" or "int8"
+    ):
         "A detector from a folder; whatever is wrong with it is said in one sentence."
         return cls(folder, operating_point, precision)
 
     @classmethod
-    def pretrained(cls, operating_point=None, precision="float"):
+    def pretrained(
+        cls, operating_point=None, precision="float",   # as for `load`
+    ):
         "The detector that comes with the package."
         return cls(str(resources.files("sirenbook") / "weights"), operating_point, precision)
 

@@ -22,13 +22,13 @@ from .viewing import new_axes
 
 # %% ../nbs/17_flaws.ipynb #9a9065ea
 FAIR = dict(wiring="chained", split="grouped", chooser="validation", eps=1e-10,
-            scaling="chunk", tails="dropped", seed=0)
+            scaling="chunk", tails="dropped", seed=0)   # how the fair run is made
 FLAWS = {"none": {}, "only another seed": dict(seed=100),
          "test part chooses": dict(chooser="test"), "epsilon 1e-14": dict(eps=1e-14),
          "epsilon 1e-6": dict(eps=1e-6), "epsilon 1e-3": dict(eps=1e-3),
          "not scaled": dict(scaling="none"),
          "scaled by data set": dict(scaling="data set"), "tails kept": dict(tails="kept"),
-         "as printed": dict(wiring="printed", split="random", chooser="test")}
+         "as printed": dict(wiring="printed", split="random", chooser="test")}   # changes in FAIR
 
 # %% ../nbs/17_flaws.ipynb #62049172
 def parts_of(
@@ -82,7 +82,7 @@ def try_flaw(
     data,            # a recordings.Dataset
     flaw:str,        # a name in FLAWS
     fold:int=0,      # which fold is tested; also the seed
-    epochs:int=10,
+    epochs:int=10,   # times through the training part
 ):                   # (network, Training, Scores of the test part, how many chunks are flat)
     "The spectrogram CNN, trained and tested with one flaw."
     if flaw not in FLAWS: raise SirenbookError(f"no flaw {flaw!r}; there are {', '.join(FLAWS)}")
@@ -102,7 +102,7 @@ def try_flaw(
 
 # %% ../nbs/17_flaws.ipynb #902fe6b0
 FLAW_COLUMNS = ("dataset", "dataset_sha256", "flaw", "fold", "accuracy", "balanced_accuracy",
-                "best_epoch", "n_tested", "n_flat", "seconds", "versions")
+                "best_epoch", "n_tested", "n_flat", "seconds", "versions")   # columns of the file
 
 def load_flaws(
     path,    # a file as `run_flaws` writes it
@@ -125,7 +125,7 @@ def run_flaws(
     names,               # data sets: names or folders, as load_dataset takes them
     path,                # the flaws file, begun or continued
     seeds=range(FOLDS),  # which folds are tested; also seeds and random draws
-    epochs:int=10,
+    epochs:int=10,       # times through the training part
 ):
     "Run every flaw on every data set and fold that the file does not hold yet."
     path, seeds = Path(path), list(seeds)

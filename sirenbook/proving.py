@@ -127,7 +127,7 @@ def load_alarms(
     return load_rows(path, ALARMS)
 
 # %% ../nbs/21_proving.ipynb #343d9c00
-SIMULATED, REAL = "simulated street", "real clips, unseen"
+SIMULATED, REAL = "simulated street", "real clips, unseen"   # sounds of alarms.csv
 
 def _unseen_alarms(unseen, hours):
     "Clips without a siren whose highest probability reaches each threshold, all seeds together."
@@ -271,8 +271,8 @@ def _said(spans, n):
 # %% ../nbs/21_proving.ipynb #4a663689
 PSDS = {"weights": str, "threshold": float, "logic": str, "truth": str, "hours": float,
         "true_events": int, "psds": float, "psds_loose": float, "f1": float,
-        "precision": float, "recall": float}
-LOGICS = {"event tracker": events_at, "bare threshold": bare_events}
+        "precision": float, "recall": float}   # columns of psds.csv
+LOGICS = {"event tracker": events_at, "bare threshold": bare_events}   # what makes events
 
 def load_psds(
     path,    # a results file that `run_psds` wrote
@@ -396,13 +396,18 @@ def outcome(
     return ("found", round(after[0], 3)) if after else ("missed", None)
 
 # %% ../nbs/21_proving.ipynb #f8f69247
-SNRS_DB, DISTANCES_M = (-10, -5, 0, 5, 10), (30, 100, 300, 1000)
+SNRS_DB, DISTANCES_M = (-10, -5, 0, 5, 10), (30, 100, 300, 1000)   # of run_latency
 ALONE = tuple(k for k in KINDS if k != "air horn")   # an air horn alone is a truck's horn
 
-def maybe(text): return float(text) if text else None
+def maybe(
+    text,   # a cell of a table
+):          # float; None for an empty cell
+    "A number that need not be there."
+    return float(text) if text else None
 
 LATENCIES = {"weights": str, "threshold": float, "operating_point": str, "kind": str, "draw": int,
-             "snr_db": float, "distance_m": maybe, "outcome": str, "latency_s": maybe}
+             "snr_db": float, "distance_m": maybe, "outcome": str,
+             "latency_s": maybe}   # columns of latency.csv
 
 def load_latency(
     path,    # a results file that `run_latency` wrote
@@ -497,7 +502,7 @@ def _label(text):
     raise ValueError
 
 UNSEEN = {"file": str, "source": str, "group": str, "label": _label, "seed": int,
-          "logit": float, "p": _probability}
+          "logit": float, "p": _probability}   # columns of unseen.csv
 
 def load_unseen(
     path,    # a table: a row for each clip and seed

@@ -49,7 +49,7 @@ def siren_probability(
     return p if class_index("emergency") == 1 else 1 - p
 
 # %% ../nbs/08_recordings.ipynb #e43ccb3c
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # files that are read as recordings
 
 def _cut_off(path, file, n_read):
     "Whether a file holds less sound than its header promises."
@@ -123,11 +123,14 @@ class Recording:
 @dataclass
 class Dataset:
     "Recordings of both classes."
-    name: str
-    recordings: list  # of Recording
-    classes: tuple = CLASSES
+    name: str                 # what it is called
+    recordings: list          # of Recording
+    classes: tuple = CLASSES  # their names, in the order of the class numbers
 
-    def minutes(self, label:str) -> float:
+    def minutes(
+        self,
+        label:str,   # the class, a name in CLASSES
+    ) -> float:
         "How long the recordings of one class are together."
         return sum(r.seconds for r in self.recordings if r.label == label) / 60
 
@@ -230,7 +233,7 @@ def _read(paths, labels, groups, sr, name):
                           for w, l, g, p in zip(wavs, labels, groups, paths)])
 
 # %% ../nbs/08_recordings.ipynb #f2a74de4
-JOURNAL = "render.jsonl"
+JOURNAL = "render.jsonl"  # in a rendered folder: what it is to hold, and what is finished
 
 def _journal(folder):
     "What a rendered folder is to hold, and the rows of its finished scenes by number."
@@ -255,8 +258,8 @@ def _must_be_finished(folder):
 
 # %% ../nbs/08_recordings.ipynb #f7a0d7d1
 def copies_across(
-    dataset:Dataset,
-) -> list:           # of copies.Copy; first and second are places in dataset.recordings
+    dataset:Dataset,  # its recordings have one sample rate
+) -> list:            # of copies.Copy; first and second are places in dataset.recordings
     "Recordings of different groups that share sound."
     r = dataset.recordings
     if len({x.sr for x in r}) > 1: raise SirenbookError(
@@ -265,8 +268,8 @@ def copies_across(
             if r[c.first].group != r[c.second].group]
 
 def joined(
-    dataset:Dataset,
-) -> Dataset:        # the same recordings; a joined group has the first of its names
+    dataset:Dataset,  # its recordings have one sample rate
+) -> Dataset:         # the same recordings; a joined group has the first of its names
     "A data set whose recordings share a group if they share sound."
     root = {x.group: x.group for x in dataset.recordings}
     def top(group):
@@ -331,9 +334,9 @@ def load_folder(
     return data
 
 # %% ../nbs/08_recordings.ipynb #a6a3a450
-ROADSIDE_VERSION, ROADSIDE_SEED, ROADSIDE_HOURS = "1.0", 20261123, 0.25
+ROADSIDE_VERSION, ROADSIDE_SEED, ROADSIDE_HOURS = "1.0", 20261123, 0.25  # of the roadside set
 TURNS = ("wail", "yelp", "hi-lo", "program", "wail", "hi-lo", "mechanical", "program",
-         "wail", "yelp", "hi-lo", "rumbler", "wail", "program", "phaser")
+         "wail", "yelp", "hi-lo", "rumbler", "wail", "program", "phaser")  # kinds, in turn
 CLEAR_DB = (12, 30)  # the loudest second of what is in front, over the rest
 
 def render_scene(
@@ -848,8 +851,8 @@ def download(
     return _download(files, _home(name) if folder is None else Path(folder))
 
 # %% ../nbs/08_recordings.ipynb #4c077dcb
-ARTICLE_FILES = {"emergency": "emergency.wav", "non-emergency": "non emergency.wav"}
-NAMES = ("roadside", "article", "esvs")
+ARTICLE_FILES = {"emergency": "emergency.wav", "non-emergency": "non emergency.wav"}  # by class
+NAMES = ("roadside", "article", "esvs")  # data sets that are known by name
 
 def _article(folder, sr):
     "The article's two files, one recording a class."

@@ -29,8 +29,8 @@ from .viewing import new_axes
 # %% ../nbs/16_verdict.ipynb #db91a2d9
 SETUPS = {("cnn", "time"): (cnn, SAMPLES), ("lstm", "time"): (lstm, FRAMES),
           ("cnn", "spectrogram"): (cnn, SPECTROGRAM),
-          ("lstm", "spectrogram"): (lstm, SPECTROGRAM)}
-BASELINES = ("majority", ""), ("logistic", "spectrogram")
+          ("lstm", "spectrogram"): (lstm, SPECTROGRAM)}   # network, input shape
+BASELINES = ("majority", ""), ("logistic", "spectrogram")   # (model, features)
 WIRINGS, SPLITS, FOLDS = ("printed", "chained"), ("random", "grouped"), 5
 SETTINGS = (*[(*b, "") for b in BASELINES], *[(*s, w) for s in SETUPS for w in WIRINGS])
 
@@ -45,9 +45,9 @@ def setting_name(
 # %% ../nbs/16_verdict.ipynb #3a4d31da
 MEASURES = ("accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "ece")
 COLUMNS = ("dataset", "dataset_sha256", "split", "model", "features", "wiring", "seed", "fold",
-           *MEASURES, "seconds", "versions")
+           *MEASURES, "seconds", "versions")   # columns of the results file
 GROUP_COLUMNS = ("dataset", "model", "features", "wiring", "fold", "group", "label",
-                 "n_chunks", "n_right", "mean_probability")
+                 "n_chunks", "n_right", "mean_probability")   # columns of groups.csv
 
 def versions() -> str:  # such as "python 3.12.3 numpy 2.4.6 ..."
     "What computed a result."
@@ -190,7 +190,7 @@ def experiment(
     wiring:str,       # "printed" or "chained"; "" for the two plain ones
     split:str,        # "random" or "grouped"
     seed:int=0,       # the draw or fold; also of weights and batches
-    epochs:int=10,
+    epochs:int=10,    # times through the training part
 ) -> dict:            # the setting, and the scores on the test part
     "Train one model on one split and score it."
     return _run(chunks, X, model, features, wiring, split, seed, epochs)[0]
@@ -281,7 +281,7 @@ def run_experiments(
     names,              # data sets: names or folders, as load_dataset takes them
     path,               # the results file, begun or continued; groups.csv comes beside it
     seeds=range(FOLDS), # which runs: the draw of the random split, the fold of the leak-free one
-    epochs:int=10,
+    epochs:int=10,      # times through the training part
     splits=SPLITS,      # "random", "grouped" or both
 ):
     "Run every setting that the results file does not hold yet."
@@ -317,7 +317,7 @@ def pick(
 
 # %% ../nbs/16_verdict.ipynb #13884671
 ARTICLE = {("cnn", "time"): 77.0, ("lstm", "time"): 91.0,
-           ("cnn", "spectrogram"): 97.0, ("lstm", "spectrogram"): 90.5}
+           ("cnn", "spectrogram"): 97.0, ("lstm", "spectrogram"): 90.5}   # its accuracy, %
 
 def percent(
     values,  # shares, 0 to 1
@@ -333,7 +333,7 @@ def interval(
     against=(),                 # another model's on the same groups: the difference is measured
     measure="balanced_accuracy",  # or "accuracy"
     draws:int=2000,             # how often groups are drawn
-    seed:int=0,
+    seed:int=0,                 # seed of the draws
 ) -> tuple:                     # (low, high), which hold 95 % of the draws; shares, 0 to 1
     "What the share of right chunks could have been with other groups: a bootstrap."
     if measure not in ("accuracy", "balanced_accuracy"):
@@ -416,9 +416,10 @@ def plot_intervals(
     return ax
 
 # %% ../nbs/16_verdict.ipynb #6b4f381d
-ACROSS = (("logistic", "spectrogram", ""), *[(*s, "chained") for s in SETUPS])
+ACROSS = (("logistic", "spectrogram", ""), *[(*s, "chained") for s in SETUPS])   # as SETTINGS
 ACROSS_COLUMNS = ("dataset", "dataset_sha256", "tested_on", "tested_sha256", "model", "features",
-                  "wiring", "fold", "balanced_accuracy", "roc_auc", "seconds", "versions")
+                  "wiring", "fold", "balanced_accuracy", "roc_auc", "seconds",
+                  "versions")   # columns of the file of `run_across`
 
 def load_across(
     path,    # a file that `run_across` wrote
@@ -444,7 +445,7 @@ def run_across(
     names,           # data sets: names or folders, as load_dataset takes them
     path,            # the results file, begun or continued
     seeds=range(3),  # which folds: the first is held back, the next one chooses the epoch
-    epochs:int=10,
+    epochs:int=10,   # times through the training part
 ):
     "Train on each data set and test on all, for every model the results file does not hold yet."
     path, seeds, last = Path(path), list(seeds), None

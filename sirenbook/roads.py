@@ -36,17 +36,26 @@ class Path:
         a, v = np.subtract(self.start_m, self.mic_m), np.asarray(self.velocity_mps, float)
         return a @ a + t * (2 * (a @ v) + t * (v @ v)), a @ v + t * (v @ v), v @ v
 
-    def distance_m(self, t):
-        "How far from the microphone it is at time t (s), in m."
+    def distance_m(
+        self,
+        t,   # time, s; a number or an array
+    ):       # m, same shape
+        "How far from the microphone it is at time t."
         return np.sqrt(self._products(t)[0])
 
-    def pitch(self, t):
-        "What is sent at time t (s) is heard at so many times its frequency."
+    def pitch(
+        self,
+        t,   # time of sending, s; a number or an array
+    ):       # above 1 while it comes nearer, same shape
+        "What is sent at time t is heard at so many times its frequency."
         aa, av, _ = self._products(t)
         return 1 / (1 + av / (np.sqrt(aa) * self.c))
 
-    def emission_s(self, t):
-        "When what is heard at time t (s) was sent, in s."
+    def emission_s(
+        self,
+        t,   # time of hearing, s; a number or an array
+    ):       # time of sending, s, same shape
+        "When what is heard at time t was sent."
         aa, av, vv = self._products(t)
         room = self.c ** 2 - vv
         return t - (np.sqrt(av ** 2 + room * aa) - av) / room
@@ -61,7 +70,7 @@ def _kernel(beta=7.5):
     weights = np.sinc(x) * window
     return weights / weights.sum(1, keepdims=True)
 
-KERNEL = _kernel()
+KERNEL = _kernel()  # weights of the neighbours, `(STEPS + 1, TAPS)`
 
 # %% ../nbs/06_roads.ipynb #1cb0ba17
 def _check_air(temperature_c, humidity_percent):
@@ -90,7 +99,7 @@ def air_absorption_db(
 
 # %% ../nbs/06_roads.ipynb #5e40036c
 FRAME = 512        # samples; a Hann window, half overlapping
-HOP = FRAME // 2
+HOP = FRAME // 2   # samples from frame to frame
 EDGE = 0.04        # the top of the band in which sound fades out below sr/2, as a share of it
 
 def _sent(wav, sr, path, air, first, last):

@@ -26,9 +26,17 @@ from .transfer import WINDOW, Heard, Windows, hear, ranking, vary
 # %% ../nbs/22_teaching.ipynb #9fff5aca
 class Mixture(keras.utils.PyDataset):
     "Batches of windows from several data sets, half with a siren; batch k is always the same."
-    def __init__(self, parts, seed, *, batch_size=64, steps=250, vary=vary,
-                 front=features):
-        super().__init__()                  # parts: pairs (share of the windows, Heard)
+    def __init__(
+        self,
+        parts,            # pairs (share of the windows, Heard)
+        seed,             # seed of the choice of windows and of their variation
+        *,
+        batch_size=64,    # windows in a batch, an even number
+        steps=250,        # batches in an epoch
+        vary=vary,        # what varies a window, called as transfer.vary is; None for nothing
+        front=features,   # what is done to log-mel windows at the end; None for nothing
+    ):
+        super().__init__()
         share = np.array([s for s, _ in parts], float)
         self.edge = np.cumsum(share / share.sum())
         self.windows = [Windows(heard, seed) for _, heard in parts]
@@ -164,7 +172,7 @@ def learn(
 
 # %% ../nbs/22_teaching.ipynb #9d1e4760
 def divided(
-    heard:Heard,
+    heard:Heard,       # the recordings
     groups,            # group of each recording in it
     every:int=10,      # one group in so many is held out
 ) -> tuple:            # (Heard to learn from, Heard held out)
@@ -175,7 +183,7 @@ def divided(
     return tuple(part(heard, np.flatnonzero(where)) for where in (~is_out, is_out))
 
 def part(
-    heard:Heard,
+    heard:Heard,       # the recordings
     rows,              # which recordings
 ) -> Heard:
     "Some of the recordings."
@@ -207,8 +215,8 @@ def hear_all(
                                              for r in dataset.recordings]))
 
 def highest(
-    model,
-    heard:Heard,
+    model,            # a network
+    heard:Heard,      # the recordings, of two seconds or more
     front=features,   # what is done to log-mel windows before the network sees them
 ) -> np.ndarray:      # highest logit of each recording, `(n,)`
     "What a network says of recordings, by the windows that the detector would ask it about."
@@ -297,8 +305,8 @@ ABLATION = {"setting": str, "seed": int, "roc_auc": float, "found_at_5": float,
 def run_ablation(
     out,             # the folder to work in; the rows come to lie in out/ablation.csv
     material:dict,   # as `gather` gives it
-    seeds=range(3),
-    epochs:int=8,
+    seeds=range(3),  # from each of them every setting is taught
+    epochs:int=8,    # of 250 batches
 ):
     "Teach every setting from every seed and rank street, one row after the other; it resumes."
     folder, m = Path(out) / "ablation", material
@@ -347,7 +355,11 @@ def _row(m, i, seed, logit):
             "logit": round(float(logit), 4)}
 
 # %% ../nbs/22_teaching.ipynb #61968f3d
-def run_left_out(out, material, seed:int):
+def run_left_out(
+    out,        # the folder to work in; the rows come to lie in out/left_out.csv
+    material,   # as `gather` gives it, with real clips
+    seed:int,   # of weights, windows and their variation
+):              # the rows of this seed
     "Finish a network on all sources but one, for each of them, and rank that one; it resumes."
     path, m = Path(out) / "left_out.csv", material
     rows = load_rows(path, LEFT_OUT) if path.is_file() else []
@@ -450,9 +462,9 @@ def train_detector(
     esvs=None,       # folder of esvs, or None to do without
     street=None,     # folder of real clips to calibrate on, or None to use what is held out
     hours:float=8.0, # how much street is rendered, if it is
-    seed:int=0,
+    seed:int=0,      # of weights, windows and their variation
     *,
-    epochs:int=8,
+    epochs:int=8,    # of 250 batches
     spread=(),               # other seeds that rank the clips of street too
     quiet_hours:float=4.0,   # siren-free street on which false alarms are counted
 ):                   # the folder of weights, for Detector.load

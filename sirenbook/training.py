@@ -77,8 +77,8 @@ def train(
     model,                 # a compiled keras model; trained in place
     train,                 # (X, y) to learn from
     validation,            # (X, y) that chooses the epoch
-    epochs:int=10,
-    batch_size:int=32,
+    epochs:int=10,         # times through the training part
+    batch_size:int=32,     # inputs in a batch
     seed:int=0,            # seed of shuffling and dropout
     *,
     checkpoint=None,       # a .keras file for the best epoch; None keeps it in the model only
@@ -107,14 +107,17 @@ def train(
 @dataclass
 class Scores:
     "How a model does on a part."
-    accuracy: float
-    balanced_accuracy: float
-    roc_auc: float
-    confusion: np.ndarray   # counts, true class by predicted class, `(2, 2)`
-    y: np.ndarray           # true class numbers, `(n,)`
-    p: np.ndarray           # the model's sigmoid output, `(n,)`
+    accuracy: float            # share of right answers, 0 to 1
+    balanced_accuracy: float   # the same in each class, averaged, 0 to 1
+    roc_auc: float             # area under the ROC curve, 0 to 1; 0.5 is chance
+    confusion: np.ndarray      # counts, true class by predicted class, `(2, 2)`
+    y: np.ndarray              # true class numbers, `(n,)`
+    p: np.ndarray              # the model's sigmoid output, `(n,)`
 
-    def row(self, **what) -> dict:
+    def row(
+        self,
+        **what,   # columns that say what was scored
+    ) -> dict:    # column -> value, the measures as text
         "The three measures as a row of a table, after whatever says what was scored."
         return what | {m.replace("_", " "): f"{getattr(self, m):.3f}"
                        for m in ("accuracy", "balanced_accuracy", "roc_auc")}

@@ -69,7 +69,13 @@ def vary(
 # %% ../nbs/19_transfer.ipynb #8a441ccc
 class Windows(keras.utils.PyDataset):
     "Batches of random windows, half of them with a siren; it never ends and never repeats."
-    def __init__(self, heard, seed, batch_size=64, steps=250):
+    def __init__(
+        self,
+        heard,           # a Heard to take windows from
+        seed,            # seed of the choice of windows and of their variation
+        batch_size=64,   # windows in a batch
+        steps=250,       # batches in an epoch
+    ):
         super().__init__()
         self.heard, self.rng = heard, np.random.default_rng(seed)
         self.batch_size, self.steps = batch_size, steps
@@ -86,7 +92,9 @@ class Windows(keras.utils.PyDataset):
         tenths = total[first + 20] - total[first]
         return at[tenths >= 6] if wanted else at[tenths == 0]
 
-    def window(self, n):
+    def window(
+        self, n,   # class number
+    ):             # log-mel, float32 `(124, 64)`
         "A random window of the class numbered n."
         i = self.rng.choice(self.of[n])
         start = self.rng.choice(self.starts[i])
@@ -173,8 +181,8 @@ def run_transfer(
     trained_on,         # data sets to learn from: names or folders, as load_dataset takes them
     tested_on,          # data sets to rank
     path,               # the results file, begun or continued
-    seeds=range(3),
-    epochs:int=12,
+    seeds=range(3),     # of weights, windows and their variation: a network for each
+    epochs:int=12,      # of 250 batches
 ):
     "Teach on one data set and rank another, for every seed that the results file lacks."
     path, tests = Path(path), [load_dataset(name) for name in tested_on]

@@ -119,7 +119,7 @@ def plot_features(
     return ax
 
 # %% ../nbs/02_viewing.ipynb #52b57cbb
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # in MP3, Hz
 
 def mp3(
     wav:np.ndarray,  # waveform within [-1, 1], `(n_samples,)`
@@ -168,7 +168,12 @@ ontimeupdate="this.parentNode.querySelector('.sb-playhead').style.left=Math.min(
 
 class Player:
     "A sound with its picture; notebooks show it as HTML."
-    def __init__(self, markup): self.markup = markup
+    def __init__(
+        self,
+        markup,   # HTML of the picture and the sound
+    ):
+        self.markup = markup
+
     def _repr_html_(self): return self.markup
     def __repr__(self): return "Player()"
 

@@ -16,6 +16,13 @@ def site(tmp_path_factory):
     return out
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    "Serves the site, and a page with one word on it to compare with."
+    def do_GET(self):
+        if self.path != "/bare.html": return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>bare</title><p>bare")
     def log_message(self, *args): pass
 
 @pytest.fixture(scope="session")
@@ -45,8 +52,8 @@ def browser():
 def visit(browser, address):
     "`visit(name, width)` opens a page of the site with the network shut; whatever it complains of is in `page.trouble`."
     contexts = []
-    def visit(name, width=1280, height=900):
-        context = browser.new_context(viewport=dict(width=width, height=height))
+    def visit(name, width=1280, height=900, theme="light"):
+        context = browser.new_context(viewport=dict(width=width, height=height), color_scheme=theme)
         contexts.append(context)
         page = context.new_page()
         page.trouble = []

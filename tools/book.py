@@ -1,16 +1,21 @@
 """Make the book out of the notebooks.
 
-    python tools/book.py book      run every notebook, then render the site
-    python tools/book.py site      render the site from the stored outputs, running nothing
-    python tools/book.py refresh   run every notebook and store its outputs in nbs/
+    python tools/book.py book                  run every notebook, then render the site
+    python tools/book.py site                  render the site from the stored outputs, running nothing
+    python tools/book.py serve                 render and serve the site, and do it again at each change
+    python tools/book.py refresh [NOTEBOOK …]  run every notebook, or those named, and store the outputs in nbs/
+    python tools/book.py stale                 name the notebooks whose stored outputs are older than their source
 
 Notebooks run as copies in _book/, beside nbs/, so that relative paths hold and no tracked file changes.
 """
 import argparse, base64, io, os, re, shutil, sys, tempfile, time
 from pathlib import Path
 
+import freshness
 from common import DOCS, NBS, ROOT, RUN, BookError, notebooks, say, shown
+from freshness import is_skipped
 from pages import render
+from serve import serve
 
 CELL_SECONDS = 600  # no cell of the book comes near this; one that does hangs
 
@@ -21,10 +26,6 @@ def copy_notebooks():
     "A fresh copy of nbs/ in _book/."
     shutil.rmtree(RUN, ignore_errors=True)
     shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-
-def is_skipped(source):
-    "Whether a cell says `#| eval: false` or `#| notest`, which nbdev_test skips too."
-    return bool(re.search(r"^\s*#\s*\|\s*(eval:\s*false|notest)\b", source, re.M | re.I))
 
 NOISE = re.compile(r"^(?:WARNING: All log messages before absl::Initialize|[IWE]\d{4} [\d:.]+ +\d+ \S+:\d+\]).*\n?", re.M)  # TensorFlow's, with times
 
@@ -80,14 +81,15 @@ def run_notebook(path):
             raise BookError(f"{path.name}, cell {at}: its kernel died, perhaps for want of memory ({' '.join(last) or e})") from None
     nbformat.write(tidy(nb), path)
 
-def run_all():
-    "Run a copy of every notebook, one after another."
+def run_all(names=None):
+    "Run copies of the notebooks called `names`, or of every one, one after another; each copy says what source it was made from."
     os.environ.update(PYTHONHASHSEED="0", JUPYTER_PLATFORM_DIRS="1", PYDEVD_DISABLE_FILE_VALIDATION="1",
         IN_TEST="1",  # a chapter's nbdev_export() does nothing
         PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     copy_notebooks()
-    paths, begin = notebooks(RUN), time.time()
+    paths, begin = [p for p in notebooks(RUN) if names is None or p.name in names], time.time()
     if not paths: raise BookError(f"there are no notebooks in {shown(NBS)}")
+    for path in paths: freshness.stamp(path)
     for i, path in enumerate(paths, 1):
         start = time.time()
         run_notebook(path)
@@ -102,26 +104,48 @@ def book(args):
     run_all()
     render(RUN, args.out)
 
-def site(args): render(NBS, args.out)
+def site(args):
+    if old := freshness.stale(NBS): say(f"  note: {freshness.sentence(old)}")
+    render(NBS, args.out)
+
+def chosen(args):
+    "The notebooks of nbs/ that `refresh` is to run."
+    if args.stale: return freshness.stale(NBS)
+    names = [Path(name).name.removesuffix(".ipynb") for name in args.notebooks]
+    if lost := set(names) - {p.stem for p in notebooks(NBS)}: raise BookError(f"there is no notebook {', '.join(sorted(lost))} in {shown(NBS)}")
+    return [p for p in notebooks(NBS) if not names or p.stem in names]
 
 def refresh(args):
-    run_all()
-    for path in notebooks(RUN): shutil.copy(path, NBS/path.name)
+    paths = chosen(args)
+    if args.stale and not paths: return say("No stored output is older than its source.")
+    run_all([p.name for p in paths])
+    for path in paths: shutil.copy(RUN/path.name, path)
     os.chdir(ROOT)
     from nbdev.clean import nbdev_clean
-    nbdev_clean.__wrapped__(str(NBS))
+    for path in paths: nbdev_clean.__wrapped__(str(path))
     say(f"Stored the outputs in {shown(NBS)}: {sum(p.stat().st_size for p in notebooks(NBS))/1e6:.1f} MB in all.")
+
+def stale(args):
+    if old := freshness.stale(NBS): raise BookError(freshness.sentence(old))
+    say("No stored output is older than its source.")
 
 def main():
     parser = argparse.ArgumentParser(description="Make the book out of the notebooks.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands, added = parser.add_subparsers(required=True, metavar="COMMAND"), {}
     for run, text in ((book, "run every notebook, then render the site"),
                       (site, "render the site from the stored outputs, running nothing"),
-                      (refresh, "run every notebook and store its outputs in nbs/")):
-        command = commands.add_parser(run.__name__, help=text, description=text)
+                      (serve, "render and serve the site, and do it again at each change"),
+                      (refresh, "run every notebook, or those named, and store the outputs in nbs/"),
+                      (stale, "name the notebooks whose stored outputs are older than their source")):
+        added[run] = command = commands.add_parser(run.__name__, help=text, description=text)
         command.set_defaults(run=run)
-        if run is not refresh:
-            command.add_argument("--out", type=lambda s: Path(s).resolve(), default=DOCS, help="the folder to render into (default _docs)")
+    for run in (book, site, serve):
+        added[run].add_argument("--out", type=lambda s: Path(s).resolve(), default=DOCS, help="the folder to render into (default _docs)")
+    added[serve].add_argument("--host", default="127.0.0.1", help="the address to serve at; 0.0.0.0 lets a phone in (default 127.0.0.1)")
+    added[serve].add_argument("--port", type=int, default=8000, help="(default 8000)")
+    which = added[refresh].add_mutually_exclusive_group()
+    which.add_argument("notebooks", nargs="*", default=[], metavar="NOTEBOOK", help="such as 03_spectrograms (default: all)")
+    which.add_argument("--stale", action="store_true", help="those whose stored outputs are older than their source")
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try: args.run(args)

@@ -20,3 +20,8 @@ def notebooks(folder):
     "The notebooks of `folder` in the order they run: the chapters by number, then `index`, which sums them up."
     nbs = [p for p in folder.glob("*.ipynb") if p.name[0] not in "_."]
     return sorted(nbs, key=lambda p: (p.stem == "index", p.name))
+
+def page_name(nb_name):
+    "The name nbdev's links give a notebook's page: `03_spectrograms.ipynb` is the page `spectrograms`."
+    from nbdev.doclinks import _nbpath2html
+    return _nbpath2html(Path(nb_name)).stem

@@ -3,7 +3,9 @@ import json, os, re, shutil, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 
-from common import NBS, ROOT, STAGE, BookError, join, notebooks, say, shown
+import reference, search
+from common import NBS, ROOT, STAGE, BookError, join, notebooks, page_name, say, shown
+from finish import finish
 from formulas import formulas
 
 @contextmanager
@@ -61,11 +63,7 @@ def stage(source):
         nb = read_nb(path)
         process(nb)
         write_nb(nb, path)
-
-def page_name(nb_name):
-    "The name nbdev's links give a notebook's page: `03_spectrograms.ipynb` is the page `spectrograms`."
-    from nbdev.doclinks import _nbpath2html
-    return _nbpath2html(Path(nb_name)).stem
+    reference.write(STAGE)
 
 def prepare():
     "Ready the staged copies for the renderer: pages under the names that links use, links within the site, formulas as MathML."
@@ -90,29 +88,6 @@ def prepare():
         (STAGE/new).write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
     sidebar = STAGE/"sidebar.yml"
     sidebar.write_text("".join(re.sub(r"\S+\.ipynb", lambda m: names.get(m[0], m[0]), line) for line in open(sidebar)))
-
-SEARCH_FROM_FILE = """// A page opened as a file may not fetch the search index, but it may load it as a script.
-if (location.protocol === "file:") window.fetch = (url) => new Promise((done, failed) => {
-  const script = document.createElement("script");
-  script.onload = () => done({ json: async () => window.searchIndex });
-  script.onerror = failed;
-  script.src = String(url).replace(/json$/, "js");
-  document.head.append(script);
-});
-"""
-
-def finish(site):
-    "Make a rendered site whole: no fonts from the network, and a search that works from a file too."
-    for css in site.rglob("*.css"):
-        text = css.read_text(encoding="utf-8")
-        clean = re.sub(r"@import\s+url\(\s*['\"]?https?:[^)]*\)\s*;", "", text)
-        if clean != text: css.write_text(clean, encoding="utf-8")
-    index = (site/"search.json").read_text(encoding="utf-8")
-    (site/"search.js").write_text(f"window.searchIndex = {index};\n", encoding="utf-8")
-    (site/"site_libs"/"search-from-file.js").write_text(SEARCH_FROM_FILE, encoding="utf-8")
-    for page in site.glob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(text.replace("</head>", '<script src="site_libs/search-from-file.js"></script></head>', 1), encoding="utf-8")
 
 def from_network(site):
     "What the pages of `site` would fetch from elsewhere."
@@ -149,7 +124,9 @@ def render(source, out):
     if site.broken: raise BookError("links lead nowhere: " + "; ".join(f"{href} in {page}" for page, href in site.broken))
     math = [str(p.src) for p in site.pages.values() if p.env.get("math")]
     if math: raise BookError(f"a formula was left unconverted in {', '.join(math)}")
-    finish(site.out)
+    names = {f"{page_name(p.name)}.html": p for p in notebooks(source)}
+    finish(site.out, names)
+    search.write(site.out, reference.entries())
     outside = [f"{url} in {path.relative_to(site.out)}" for path, url in from_network(site.out)]
     if outside: raise BookError("pages must be whole with the network off, but they fetch " + "; ".join(outside))
     swap(site.out, out)

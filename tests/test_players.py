@@ -1,0 +1,97 @@
+"""The players, as fingers, keys and ears meet them."""
+import numpy as np
+import pytest
+import soundfile as sf
+
+LOUDEST_DB = -13  # below full scale, over 0.4 s: no louder than streams play music
+
+def test_no_sound_startles(site):
+    loud = {}
+    for path in (site/"media").glob("*.mp3"):
+        wav, sr = sf.read(path)
+        n = min(len(wav), int(0.4 * sr))
+        loud[path.name] = 10 * np.log10(max(np.mean(wav[i:i + n] ** 2) for i in range(0, len(wav) - n + 1, max(1, n // 4))) + 1e-12)
+    assert len(loud) > 150
+    assert max(loud.values()) < LOUDEST_DB, max(loud.items(), key=lambda o: o[1])
+
+@pytest.fixture
+def page(visit):
+    page = visit("sirens.html")
+    page.evaluate("document.querySelectorAll('audio').forEach(a => a.muted = true)")
+    return page
+
+def state(player): return player.evaluate("p => { const a = p.querySelector('audio'); return [!a.paused, a.currentTime, a.duration]; }")
+
+def playing(page): return page.evaluate("[...document.querySelectorAll('audio')].filter(a => !a.paused).length")
+
+def test_a_button_a_slider_and_a_time(page):
+    for player in page.locator("figure.sb-player").all():
+        label = player.locator("figcaption").inner_text()
+        assert player.get_by_role("button", name=f"Play: {label}", exact=True).count() == 1
+        slider = player.get_by_role("slider", name=f"Position in: {label}", exact=True)
+        assert slider.get_attribute("aria-valuetext").startswith("0.0 of ")
+        assert player.locator(".sb-time").inner_text().startswith("0.0 / ")
+        assert not player.locator("audio").is_visible(), "the browser's own controls stand beside ours"
+
+def test_keys(page):
+    player = page.locator("figure.sb-player").first
+    button, slider = player.get_by_role("button"), player.get_by_role("slider")
+    button.scroll_into_view_if_needed(), button.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function("a => a.currentTime > 0", arg=player.locator("audio").element_handle())
+    assert button.get_attribute("aria-label").startswith("Pause: ")
+    page.keyboard.press("Enter")
+    assert not state(player)[0] and button.get_attribute("aria-label").startswith("Play: ")
+    page.keyboard.press("Tab")
+    assert slider.evaluate("s => s === document.activeElement")
+    at, seconds = state(player)[1], float(slider.get_attribute("max"))
+    page.keyboard.press("ArrowRight")
+    assert state(player)[1] == pytest.approx(at + seconds / 20, abs=0.02)
+    assert slider.get_attribute("aria-valuetext") == f"{state(player)[1]:.1f} of {seconds:.1f} seconds"
+    page.keyboard.press("Home")
+    assert state(player)[1] == 0
+    page.keyboard.press("Space")
+    assert state(player)[0], "the space bar on the slider does not play"
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_focus_is_seen(visit, theme):
+    page = visit("sirens.html", theme=theme)
+    player = page.locator("figure.sb-player").first
+    for part in (player.get_by_role("button"), player.get_by_role("slider")):
+        part.focus(), page.keyboard.press("Shift+Tab"), page.keyboard.press("Tab")
+        style, width = part.evaluate("e => [getComputedStyle(e).outlineStyle, parseFloat(getComputedStyle(e).outlineWidth)]")
+        assert style != "none" and width >= 2
+
+def test_a_tap_on_the_picture_plays_from_there(page):
+    player = page.locator("figure.sb-player").first
+    box = player.locator(".sb-picture").bounding_box()
+    player.locator(".sb-picture").click(position=dict(x=box["width"] / 2, y=10))
+    page.wait_for_timeout(100)
+    on, at, seconds = state(player)
+    assert on and seconds / 2 - 0.2 < at < seconds / 2 + 0.6
+
+def test_only_one_plays(page):
+    for player in page.locator("figure.sb-player").all()[:4]:
+        player.get_by_role("button").click()
+        page.wait_for_timeout(100)
+        assert playing(page) == 1 and state(player)[0]
+
+def test_a_sound_that_ends_can_be_played_again(page):
+    player = page.locator("figure.sb-player").first
+    player.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Space")
+    page.wait_for_function("a => a.ended", arg=player.locator("audio").element_handle())
+    button = player.get_by_role("button")
+    assert button.get_attribute("aria-label").startswith("Play: ")
+    button.click()
+    page.wait_for_timeout(100)
+    on, at, seconds = state(player)
+    assert on and at < seconds / 2
+
+def test_without_scripts_the_browser_plays(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}sirens.html")
+    assert page.locator("figure.sb-player audio").first.is_visible() and not page.locator(".sb-controls").count()
+    context.close()
