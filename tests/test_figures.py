@@ -179,7 +179,7 @@ def test_a_still_stands_where_scripts_are_off(browser, address, kind):
     page = context.new_page()
     page.goto(f"{address}figures.html")
     it = page.locator(f'sb-move[kind="{kind}"]')
-    still = it.locator("img")
+    still = it.locator("img:visible")
     assert still.is_visible() and still.bounding_box()["width"] > 300 and len(still.get_attribute("alt")) > 20
     assert not it.locator("input, button, svg").count()
     context.close()

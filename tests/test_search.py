@@ -268,6 +268,7 @@ def test_the_index_waits_for_the_first_focus(page):
 def test_prints_nothing(page):
     look(page, "yelp")
     page.emulate_media(media="print")
+    page.evaluate("document.querySelector('.sb-results').hidden = false")
     assert not page.locator(".sb-results").is_visible() and not page.locator("#quarto-search").is_visible()
 
 def test_a_key_costs_less_than_the_index(page):

@@ -132,4 +132,4 @@ def render(source, out):
     swap(site.out, out)
     say(f"Rendered {len(site.pages)} pages in {time.time()-begin:.1f} s.")
     say(f"The book is in {shown(out)}. Open {(out/'index.html').as_uri()}")
-    say(f"or serve it, for a phone or another computer:  python3 -m http.server -d {shown(out)} 8000")
+    say("or serve it, for a phone or another computer:  make serve HOST=0.0.0.0")

@@ -24,7 +24,7 @@ def chapter(nb):
     title, subtitle = (re.search(rf"^{mark} (.+)", cells[0], re.M) for mark in "#>")
     number, page = re.match(r"(?:(\d+)\w?_)?(.+)", nb.stem).groups()
     place = f"chapter {int(number)}" if number and int(number) < 90 else "the appendix"
-    return SimpleNamespace(name=module and module[1], title=title[1], subtitle=subtitle[1], page=f"{page}.html", place=place)
+    return SimpleNamespace(name=module and module[1], title=title[1], subtitle=subtitle[1], page=f"{page}.html", place=place, notebook=nb.name)
 
 def pairs(target, value):
     "Each name that an assignment gives a value to, and the value."
@@ -44,7 +44,7 @@ def modules():
         m.comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
         m.defs = {n.name: n for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         m.methods = {c: {n.name: n for n in d.body if isinstance(n, ast.FunctionDef)} for c, d in m.defs.items() if isinstance(d, ast.ClassDef)}
-        m.values = {n: (v, a.end_lineno) for a in tree.body if isinstance(a, ast.Assign) for n, v in pairs(a.targets[0], a.value)}
+        m.values = {n: (v, a.end_lineno, a.lineno) for a in tree.body if isinstance(a, ast.Assign) for n, v in pairs(a.targets[0], a.value)}
         m.imports = {a.asname or a.name: (n.module, a.name) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level for a in n.names}
         m.all = ast.literal_eval(m.values["__all__"][0])
     return out
@@ -270,7 +270,10 @@ def public(m): return [n for n in m.defs if is_public(m, n)]
 
 def everything(m): return [n for top in public(m) for n in (top, *(f"{top}.{o}" for o in (methods(m, top) if top in m.methods else ())))]
 
-def source(m, line): return f"[source]({SETTINGS['git_url']}/blob/{SETTINGS['branch']}/{PACKAGE}/{m.name}.py#L{line})"
+def source(m, name):
+    "The address of the line that defines a name."
+    where, _, d = definition(m, name)
+    return f"{SETTINGS['git_url']}/blob/{SETTINGS['branch']}/{PACKAGE}/{where.name}.py#L{d.lineno}"
 
 def explained(m, name):
     "Where the chapter explains a name: at its entry, or at that of its class."
@@ -287,7 +290,7 @@ def shown_value(m, name):
 
 def entry(m, name):
     "What a module's page says of a function, a class or a method."
-    where, _, d = definition(m, name)
+    where = definition(m, name)[0]
     kind, told = result(m, name)
     rows = [[f"`{n}`", code(m, t), f"`{v}`" if v is not None else "", prose(m, says, name)] for n, t, v, says in parameters(m, name)]
     faults = errors(m.name, name)
@@ -303,7 +306,7 @@ def entry(m, name):
             *([f"**Returns** {returns}", ""] if returns else []),
             *(["**Errors**", "", *own, ""] if own else []),
             *([f"{'Also those' if own else '**Errors** are those'} of {', '.join(links)}.", ""] if links else []),
-            f"Explained in [{m.title}]({explained(m, name)}) · {source(where, d.lineno)}", ""]
+            f"Explained in [{m.title}]({explained(m, name)}) · [source]({source(m, name)})", ""]
 
 def front(title, description): return ["---", f"title: {json.dumps(title)}", f"description: {json.dumps(description, ensure_ascii=False)}", "---", ""]
 
@@ -313,8 +316,8 @@ def constants(m): return [n for n in m.values if is_public(m, n)]
 
 def about(m, constant):
     "The comment beside a constant; its own part of one that tells of several."
-    line = m.values[constant][1]
-    together, parts = [n for n, (_, end) in m.values.items() if end == line], m.comments.get(line, "").split("; ")
+    _, last, first = m.values[constant]
+    together, parts = [n for n, (_, end, _) in m.values.items() if end == last], (m.comments.get(last) or m.comments.get(first, "")).split("; ")
     return parts[together.index(constant)] if len(parts) == len(together) else "; ".join(parts)
 
 def module_page(m):

@@ -227,7 +227,7 @@
   };
   const look = () => {
     const query = input.value.trim();
-    if (!index) return;
+    if (document.activeElement !== input) return;
     if (!asked(query).length) {
       tell("");
       return dialog.open ? show([], [], "Finds terms, functions, sections and sounds.", ...glossary()) : shut();
