@@ -2,7 +2,6 @@
 import base64, hashlib, io, re
 from functools import cache
 
-import reference
 from pictures import dark
 
 DATA = re.compile(r"data:(image/png|image/webp|audio/mpeg);base64,([A-Za-z0-9+/=]+)")
@@ -70,39 +69,6 @@ def contents(html):
     return f'<details class="sb-contents"><summary>On this page</summary>{plain}</details>'
 
 
-# ---- the entries that nbdev puts before the code of a chapter
-
-CARD = r'<div id="cell-\d+" class="cell">\n<div class="cell-output cell-output-display cell-output-markdown">\n<hr />\n.*?\n</div>\n</div>\n'
-CODE = r'<div id="cell-\d+" class="cell">\n<details open="" class="code-fold">\n<summary>Exported source</summary>(?:(?!</details>).)*</details>\n'
-HEAD = re.compile(r'<h(\d) id="[^"]*" class="anchored" data-anchor-id="[^"]*">(.*?)</h\1>')
-
-def led(html, module):
-    "Entries lead to the reference; one whose code stands beside it says no more than its name, for the code says the rest."
-    names = set(reference.everything(module))
-    def links(name):
-        return f'<p class="sb-links"><a href="api_{module.name}.html#{name}">reference</a> <a href="{reference.source(module, name)}">source</a></p>'
-    def heads(card): return [h for h in HEAD.finditer(card) if h[2] in names]
-    def short(card):
-        first, *rest = heads(card)
-        return f'<div class="sb-entry">{first[0]}{links(first[2])}{"".join(h[0] for h in rest)}</div>\n'
-    def whole(card):
-        card = re.sub(r'<p><a href="[^"]*" target="_blank"[^>]*>source</a></p>\n', "", card)
-        return re.sub(HEAD, lambda h: h[0] + links(h[2]) if h[2] in names else h[0], card)
-    parts = re.split(f"({CARD}|{CODE})", html, flags=re.S)  # text and blocks in turn
-    is_card = lambda i: bool(re.match(CARD, parts[i], re.S))
-    def together(i, step):
-        "The cards that stand with block `i` on one side, nothing but cards and code between them, by name."
-        while 0 < i + 2 * step < len(parts) and parts[i + step].strip() in ("", "</div>"):
-            i += 2 * step
-            if is_card(i) and heads(parts[i]): yield heads(parts[i])[0][2], i
-    for i in range(1, len(parts), 2):
-        if is_card(i): continue
-        near = dict([*together(i, -1), *together(i, 1)])
-        defined = re.findall(r"^(?:def|class) (\w+)", re.sub("<[^>]+>", "", parts[i]), re.M)
-        for j in [near[d] for d in reversed(defined) if d in near]: parts[i], parts[j] = short(parts[j]) + parts[i], ""
-    return "".join(whole(part) if i % 2 and part and is_card(i) else part for i, part in enumerate(parts))
-
-
 # ---- the whole page
 
 SKIP = '<a class="sb-skip" href="#quarto-document-content">Skip to the text</a>'
@@ -132,7 +98,6 @@ def find_home(site):
 def finish(site, names):
     "Make the pages of the folder `site` whole; `names` maps pages to the notebooks they came from."
     media, chapters = Media(site), sum(nb.name[:2] < "90" for nb in names.values() if nb.stem != "index")
-    modules = {m.notebook: m for m in reference.modules().values()}
     for page in site.glob("*.html"):
         html = page.read_text(encoding="utf-8")
         nb = names.get(page.name)
@@ -140,7 +105,6 @@ def finish(site, names):
         html = SWITCH.sub(lambda m: switch(m[1]), html)
         html = html.replace("</ol></nav></div></nav></header>", f"</ol></nav>{switch()}</div></nav></header>", 1)
         line = under_title(html, nb, chapters) if nb and nb.stem != "index" else ""
-        if nb and (module := modules.get(nb.name)): html = led(html, module)
         html = html.replace('<div class="quarto-title-meta"></div></header>', f"{line}</header>{contents(html)}", 1)
         page.write_text(media.extract(html), encoding="utf-8")
     for css in site.rglob("*.css"):  # no fonts from the network

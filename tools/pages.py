@@ -1,6 +1,5 @@
 """Render the site: process the notebooks as nbdev does, then let smalldocs lay them out, then make the pages whole."""
-import json, os, re, shutil, sys, time
-from contextlib import contextmanager
+import json, os, re, shutil, time
 from pathlib import Path
 
 import reference, search
@@ -8,48 +7,24 @@ from common import NBS, ROOT, STAGE, BookError, join, notebooks, page_name, say,
 from finish import finish
 from formulas import formulas
 
-@contextmanager
-def quiet():
-    "Keep what C libraries say on stderr as they load from the terminal."
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try: yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
 def nbdev_filter():
-    "nbdev's own processing of a notebook, but with API entries made from the exported package: no cell is run."
-    from importlib import import_module
-    from types import FunctionType
-    from nbdev.config import create_output, get_config
+    "nbdev's own processing of a notebook, but for its API entries: a chapter shows the code itself, and leads to the reference for the rest."
+    from execnb.nbio import mk_cell
     from nbdev.process import Processor
-    from nbdev.processors import FilterDefaults, exec_show_docs
-    from nbdev.showdoc import show_doc
-    class DocsFromPackage(Processor):
+    from nbdev.processors import FilterDefaults, add_show_docs, exec_show_docs
+    class Entries(Processor):
         def begin(self):
-            module = next((c.directives_["default_exp"][0] for c in self.nb.cells if "default_exp" in c.directives_), None)
-            with quiet(): self.names = vars(import_module(f"{get_config().lib_name}.{module}")) if module else {}
-        def cell(self, cell):
-            if cell.cell_type != "code" or cell.get("outputs") or not re.search(r"^show_doc\(", cell.source, re.M): return
-            known = {**self.names, "show_doc": show_doc}
-            try: docs = [eval(cell.source, known)]
-            except (NameError, AttributeError) as e: raise BookError(f"{Path(self.nb.path_).name}: {e}; has nbdev_export been run?") from None
-            thing = known.get((re.search(r"^show_doc\((\w+)\)", cell.source, re.M) or [None, None])[1])
-            if isinstance(thing, type):  # a class brings the entries of its public methods that have none of their own
-                told = "".join(c.source for c in self.nb.cells if c.cell_type == "code")
-                docs += [show_doc(getattr(thing, name), title_level=4) for name, kind in vars(thing).items()
-                         if name[0] != "_" and isinstance(kind, (FunctionType, property, classmethod, staticmethod))
-                         and f"show_doc({thing.__name__}.{name}" not in told]
-            cell["outputs"] = create_output("\n\n".join(d._repr_markdown_() for d in docs), "markdown")
+            m = next((m for m in reference.modules().values() if m.notebook == Path(self.nb.path_).name), None)
+            for cell in reversed(self.nb.cells if m else []):
+                if "exports" not in cell.directives_: continue
+                names = [n for n in re.findall(r"^(?:def|class) (\w+)", cell.source, re.M) if reference.is_public(m, n)]
+                if names: self.nb.cells.insert(cell.idx_, mk_cell("\n\n".join(reference.lead(m, n) for n in names), "markdown"))
     class Filter(FilterDefaults):
-        def base_procs(self): return [DocsFromPackage if p is exec_show_docs else p for p in super().base_procs()]
+        def base_procs(self): return [Entries if p is add_show_docs else p for p in super().base_procs() if p is not exec_show_docs]
     return Filter()
 
 def stage(source):
-    "Process the notebooks of `source` into _proc/: API entries made, exported and hidden cells taken out."
+    "Process the notebooks of `source` into _proc/: exported and hidden cells taken out, entries put before code, the API reference written."
     os.chdir(ROOT)  # nbdev looks for settings.ini from here
     from execnb.nbio import read_nb, write_nb
     from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml

@@ -308,6 +308,11 @@ def entry(m, name):
             *([f"{'Also those' if own else '**Errors** are those'} of {', '.join(links)}.", ""] if links else []),
             f"Explained in [{m.title}]({explained(m, name)}) · [source]({source(m, name)})", ""]
 
+def lead(m, name):
+    "What a chapter says before the code of a function or a class: its name, as an anchor, and where more is said of it."
+    inner = [f"#### {md(f'{name}.{o}')}" for o in (methods(m, name) if name in m.methods else ())]
+    return "\n\n".join(["::: {.sb-entry}", f"### {md(name)}", f"[reference]({page(m)}#{name}) [source]({source(m, name)})", *inner, ":::"])
+
 def front(title, description): return ["---", f"title: {json.dumps(title)}", f"description: {json.dumps(description, ensure_ascii=False)}", "---", ""]
 
 def contents(m): return table(["Name", "What it does"], [[f"[`{n}`]({page(m)}#{n})", md(first_line(doc(m, n)))] for n in public(m)])
