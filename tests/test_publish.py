@@ -138,7 +138,7 @@ def test_a_page_that_is_not_there_leads_home(serve, page, site, home, at):
     assert not (dead := dead_links(page, site, home)), f"links that lead nowhere: {dead}"
     if home == BASE: assert not trouble, "\n".join(trouble)
     page.locator("#quarto-search input").fill("spectrogram")
-    page.locator("#quarto-search .search-result").first.wait_for(timeout=5000)
+    page.locator(".sb-results [role=option]").first.wait_for(timeout=5000)
     assert not (dead := dead_links(page, site, home)), f"what the search found leads nowhere: {dead}"
     page.locator("main a").first.click()
     page.wait_for_url(f"{address}{home}index.html")
@@ -151,7 +151,7 @@ def test_the_404_page_opens_as_a_file(page, site):
     assert page.locator("main a").first.evaluate("a => a.href") == (site/"index.html").as_uri()
 
 def test_the_404_page_is_not_among_the_pages(site):
-    for name in ("sitemap.xml", "search.json"): assert "404.html" not in (site/name).read_text(encoding="utf-8"), name
+    for name in ("sitemap.xml", "site_libs/search-index.js"): assert "404.html" not in (site/name).read_text(encoding="utf-8"), name
     rows = ElementTree.parse(site/"sitemap.xml").getroot()
     assert len(rows) == len([*site.glob("*.html")]) - 1 and all(row[0].tag.endswith("loc") for row in rows)
 
