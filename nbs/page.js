@@ -10,7 +10,7 @@
     const label = audio.getAttribute("aria-label"), seconds = +audio.dataset.seconds || audio.duration || 0;
     const bar = make("div", {className: "sb-controls"});
     const button = make("button", {type: "button", className: "sb-play", ariaLabel: `Play: ${label}`});
-    const slider = make("input", {type: "range", className: "sb-seek", min: 0, max: seconds, step: "any", value: 0, ariaLabel: `Position in: ${label}`});
+    const slider = make("input", {type: "range", className: "sb-seek", min: 0, max: seconds, step: "any", value: 0, autocomplete: "off", ariaLabel: `Position in: ${label}`});
     const time = make("span", {className: "sb-time", ariaHidden: "true"});
     // Some servers cannot send a part of a file, and then nobody can seek in it: so the whole of it is fetched first, which is little.
     let fetched;

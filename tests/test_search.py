@@ -74,7 +74,7 @@ def test_code_is_not_searched(index):
     assert not [e["href"] for e in index if e["kind"] == "section" and re.search(r"\bimport numpy|plt\.subplots", e.get("text", ""))]
 
 def test_players_are_known_by_their_labels(site, index):
-    known = {s for e in index for s in e.get("sounds", [])}
+    known = {label for e in index for label, _ in e.get("sounds", [])}
     for page in site.glob("*.html"):
         for label in re.findall(r'<figure class="sb-player[^>]*>\s*<figcaption>([^<&]+)</figcaption>', page.read_text(encoding="utf-8")):
             assert search.tidy(label) in known, f"the search does not know the player {label!r} of {page.name}"

@@ -1,5 +1,5 @@
 """Make rendered pages whole: media in files of their own, figures for the dark, sizes that keep a page still, reading times."""
-import base64, hashlib, io, re
+import base64, hashlib, io, itertools, re
 from functools import cache
 
 from pictures import dark
@@ -50,10 +50,10 @@ def minutes(html):
 
 def under_title(html, nb, of):
     "The line under a chapter's title: its number, its time, its sounds, its notebook."
-    number, sounds = nb.name[:2], len(re.findall(r"<figure class=\"sb-player", html))
+    number, sounds = nb.name[:2], len(re.findall('class="sb-player"', html))
     parts = [f"Chapter {int(number)} of {of}"] if number < "90" else [f"Appendix {'ABC'[int(number) - 90]}"]
     parts += [f"about {minutes(html)} minutes"] + [f"{sounds} sounds"] * (sounds > 1)
-    parts += [f'<a href="{notebook_address(nb)}">the notebook</a>']
+    parts += [f'<a href="{notebook_address(nb)}">the notebook on GitHub</a>']
     return f'<p class="sb-meta">{" · ".join(parts)}</p>'
 
 def notebook_address(nb):
@@ -100,10 +100,11 @@ def finish(site, names):
     media, chapters = Media(site), sum(nb.name[:2] < "90" for nb in names.values() if nb.stem != "index")
     for page in site.glob("*.html"):
         html = page.read_text(encoding="utf-8")
-        nb = names.get(page.name)
+        nb, count = names.get(page.name), itertools.count(1)
         html = re.sub(r"<body[^>]*>", lambda m: m[0] + SKIP, html, count=1)
         html = SWITCH.sub(lambda m: switch(m[1]), html)
-        html = html.replace("</ol></nav></div></nav></header>", f"</ol></nav>{switch()}</div></nav></header>", 1)
+        html = re.sub(r'(<nav class="quarto-secondary-nav">.*?)(</div></nav></header>)', lambda m: m[1] + switch() + m[2], html, count=1, flags=re.S)
+        html = re.sub('<figure class="sb-player"', lambda m: f'<figure id="hear-{next(count)}" class="sb-player"', html)
         line = under_title(html, nb, chapters) if nb and nb.stem != "index" else ""
         html = html.replace('<div class="quarto-title-meta"></div></header>', f"{line}</header>{contents(html)}", 1)
         page.write_text(media.extract(html), encoding="utf-8")

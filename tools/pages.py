@@ -101,7 +101,7 @@ def render(source, out):
     if math: raise BookError(f"a formula was left unconverted in {', '.join(math)}")
     names = {f"{page_name(p.name)}.html": p for p in notebooks(source)}
     finish(site.out, names)
-    search.write(site.out, reference.entries())
+    search.write(site.out, reference.entries() + reference.commands())
     outside = [f"{url} in {path.relative_to(site.out)}" for path, url in from_network(site.out)]
     if outside: raise BookError("pages must be whole with the network off, but they fetch " + "; ".join(outside))
     swap(site.out, out)

@@ -349,6 +349,15 @@ def entries():
         *(record(m, n, kind(m, n), first_line(doc(m, n)), parameters(m, n)) for n in everything(m)),
         *(record(m, n, "constant", about(m, n)) for n in constants(m)))]
 
+def commands():
+    "The commands of `sirenbook`, as records for the same search."
+    from argparse import ArgumentParser
+    from sirenbook.cli import COMMANDS
+    them = ArgumentParser(PACKAGE).add_subparsers()
+    for add in COMMANDS: add(them)
+    return [dict(name=f"{PACKAGE} {c.dest}", also=[c.dest], module="24 The command", kind="command", href="cli.html#in-your-own-files" if c.dest == "detect" else "cli.html",
+                 summary=c.help, params=[]) for c in them._choices_actions]
+
 def write(folder):
     "Write the pages of the reference into `folder`."
     pages = {"api": first_page(), **{f"api_{m.name}": module_page(m) for m in modules().values()}}

@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent/"site"
 CAP = 2400  # characters of a section's text that are searched
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 INLINE = set("a abbr b code em i kbd mark math mi mn mo mrow msub msup s small span strong sub sup".split())
-UNREAD = {"script", "style", "nav", "button", "svg", "audio", ".cell", ".sb-meta", ".sb-contents"}
+UNREAD = {"script", "style", "nav", "button", "svg", "audio", ".cell", ".sb-meta", ".sb-contents", ".sb-entry"}
 
 def tidy(text): return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
 
@@ -42,7 +42,8 @@ class Page(HTMLParser):
         if tag == "section":
             self.here = Section(int(attrs["class"][-1]), attrs["id"], here)
             self.sections.append(self.here)
-        elif tag == "figcaption" and self.inside(".sb-player"): here.sounds.append("")
+        elif tag == "figure": self.figure = attrs.get("id", "")
+        elif tag == "figcaption" and self.inside(".sb-player"): here.sounds.append(["", self.figure])
         elif tag == "li" and self.inside(".breadcrumb"): self.crumbs.append("")
         elif tag == "strong": here.strong.append("")
         elif tag == "a": here.links.append("")
@@ -54,7 +55,7 @@ class Page(HTMLParser):
         if tag not in INLINE: self.here.text += " "
     def handle_data(self, data):
         here = self.here
-        if self.inside("figcaption") and self.inside(".sb-player"): here.sounds[-1] += data
+        if self.inside("figcaption") and self.inside(".sb-player"): here.sounds[-1][0] += data
         elif self.inside(".breadcrumb") and self.inside("li"): self.crumbs[-1] += data
         elif self.inside(".description"): self.description += data
         elif self.inside(*UNREAD): return
@@ -82,12 +83,12 @@ def page_entries(name, text):
     "The entries of a page: itself, and its terms or its sections."
     page = Page(text)
     top, crumbs = page.sections[0], [tidy(c) for c in page.crumbs] or [page.title]
-    sounds = lambda s: [tidy(o) for o in s.sounds]
+    sounds = lambda s: [[tidy(label), anchor] for label, anchor in s.sounds]
     reference, glossary = re.match(r"api[_.]", name), name == "glossary.html"
     where = crumbs if page.crumbs else ["API"] if reference else []
-    said = [page.description] if reference or glossary else [re.sub(r"(\w)$", r"\1.", page.description), top.text]
+    said = [page.description] if reference or glossary or name == "changelog.html" else [re.sub(r"(\w)$", r"\1.", page.description), top.text]
     yield entry("page", page.title, where, name, " ".join(said), sounds=sounds(top))
-    if reference: return
+    if reference or name == "changelog.html": return
     for s in page.sections[1:]:
         if glossary:
             if s.level == 4: yield term(s, page, name)
@@ -98,7 +99,7 @@ def page_entries(name, text):
 def function_entry(f):
     "The entry of a record of the API reference."
     plain = lambda text: tidy(text.replace("`", ""))
-    return entry(f["kind"], f["name"], [f["module"]], f["href"], plain(f["summary"]), params=[[n, plain(t)] for n, t in f["params"]])
+    return entry(f["kind"], f["name"], [f["module"]], f["href"], plain(f["summary"]), also=f.get("also"), params=[[n, plain(t)] for n, t in f["params"]])
 
 def index(site, functions):
     "What the search knows of the pages in `site` and of the `functions` of the API reference."

@@ -31,7 +31,7 @@
     return { ...e, names: names.map(name), params: e.params || [], paramNames: params.map(name),
       fullNames: e.params ? [`${module}.${e.title}`, `${module.split(".").pop()}.${e.title}`].map(name) : [],
       titleHay: hay(...names, pieces, words(e.title).join("")), paramHay: hay(...params), whereHay: hay(...e.where),
-      soundHay: e.sounds ? hay(...e.sounds, "hear listen sound") : "", textHay: hay(e.text || "", ...(e.params || []).flat()) };
+      soundHay: e.sounds ? hay(...e.sounds.map(([label]) => label), "hear listen sound") : "", textHay: hay(e.text || "", ...(e.params || []).flat()) };
   };
   let index = null, loading = null;
   const load = () => loading ||= new Promise((done, failed) => {
@@ -43,7 +43,7 @@
   });
 
   // ---- ranking: a name, the beginning of a name, a title, a parameter, a sound, the text
-  const named = { term: 40, class: 30, function: 30, method: 25, constant: 25, page: 15, section: 10 };
+  const named = { command: 45, term: 40, class: 30, function: 30, method: 25, constant: 25, page: 15, section: 10 };
   const often = (w, hay) => Math.min(5, hay.split(` ${singular(w)}`).length);
   const score = (e, query, list) => {
     const title = list.map((w) => met(w, e.titleHay)), param = list.map((w) => e.paramNames.includes(singular(w)) ? 3 : met(w, e.paramHay));
@@ -142,7 +142,11 @@
       if (call) code.append(make("span", "", param.length ? `(… ${param.map(([n]) => n).join(", ")})` : "()"));
       title.append(code);
     } else title.append(...marked(e.title, list));
-    const sound = (e.sounds || []).filter((s) => list.some((w) => met(w, hay(s))));
+    const sound = (e.sounds || []).filter(([label]) => list.some((w) => met(w, hay(label))));
+    if (sound.length) {  // its line leads to the player, and so does the whole result if its title is about something else
+      a.dataset.hear = new URL(`${e.href.split("#")[0]}#${sound[0][1]}`, home);
+      if (!list.some((w) => met(w, e.titleHay))) a.href = a.dataset.hear;
+    }
     a.append(title, make("span", "sb-kind", e.sounds ? `${e.kind} with sound` : e.kind));
     if (e.where.length) a.append(make("span", "sb-where", e.where.join(" › ")));
     const text = e.kind === "term" ? e.text : snippet(e.text || "", list);
@@ -151,7 +155,7 @@
     if (sound.length) {
       const icon = make("i", "bi bi-volume-up");
       icon.setAttribute("aria-hidden", "true");
-      a.append(make("span", "sb-sound", icon, ...sound.slice(0, 3).flatMap((s, j) => [j ? ", " : "Hear ", ...marked(s, list)])));
+      a.append(make("span", "sb-sound", icon, ...sound.slice(0, 3).flatMap(([s], j) => [j ? ", " : "Hear ", ...marked(s, list)])));
     }
     return a;
   };
@@ -271,7 +275,12 @@
   });
   results.addEventListener("focusout", () => { if (!dialog.open) shut(); });
   results.addEventListener("mousedown", (ev) => ev.preventDefault());  // the box keeps the focus
-  results.addEventListener("click", (ev) => { if (ev.target.closest("a") && !ev.ctrlKey && !ev.metaKey && !ev.shiftKey) leave(); });
+  results.addEventListener("click", (ev) => {
+    const a = ev.target.closest("a");
+    if (!a || ev.ctrlKey || ev.metaKey || ev.shiftKey) return;
+    if (ev.target.closest(".sb-sound")) a.href = a.dataset.hear;
+    leave();
+  });
   close.addEventListener("click", leave);
   dialog.addEventListener("click", (ev) => { if (ev.target === dialog) leave(); });
   dialog.addEventListener("close", shut);
