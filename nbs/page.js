@@ -50,6 +50,8 @@
 
   document.querySelectorAll("figure.sb-player").forEach(enhance);
 
+  addEventListener("load", () => document.querySelectorAll(".anchorjs-link").forEach(a => { a.ariaLabel = `Link to ${a.parentElement.textContent}`; }));
+
   // ---- what scrolls within itself can be reached and scrolled by the keyboard
   const reach = () => document.querySelectorAll("main pre, main .sd-table, main .cell-output-display, main .math.display").forEach(box => {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;

@@ -27,7 +27,8 @@ def copy_notebooks():
     shutil.rmtree(RUN, ignore_errors=True)
     shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns(".*", "__pycache__"))
 
-NOISE = re.compile(r"^(?:WARNING: All log messages before absl::Initialize|[IWE]\d{4} [\d:.]+ +\d+ \S+:\d+\]).*\n?", re.M)  # TensorFlow's, with times
+# what TensorFlow says with times, and tqdm of how it would rather draw its bars
+NOISE = re.compile(r"^(?:WARNING: All log messages before absl::Initialize|[IWE]\d{4} [\d:.]+ +\d+ \S+:\d+\]).*\n?|^\S+: TqdmWarning: .*\n(?:  .*\n?)?", re.M)
 
 def small(png):
     "A figure (PNG as base64) in 128 colours of its own, which the eye cannot tell from all of them: a third of the size."

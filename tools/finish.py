@@ -107,6 +107,7 @@ def finish(site, names):
         html = re.sub('<figure class="sb-player"', lambda m: f'<figure id="hear-{next(count)}" class="sb-player"', html)
         line = under_title(html, nb, chapters) if nb and nb.stem != "index" else ""
         html = html.replace('<div class="quarto-title-meta"></div></header>', f"{line}</header>{contents(html)}", 1)
+        html = re.sub(r"(?<=\d) ± (?=\d)", "\u00a0±\u00a0", html)
         page.write_text(media.extract(html), encoding="utf-8")
     for css in site.rglob("*.css"):  # no fonts from the network
         text = css.read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ def nbdev_filter():
     "nbdev's own processing of a notebook, but for its API entries: a chapter shows the code itself, and leads to the reference for the rest."
     from execnb.nbio import mk_cell
     from nbdev.process import Processor
-    from nbdev.processors import FilterDefaults, add_show_docs, exec_show_docs
+    from nbdev.processors import FilterDefaults, add_links, add_show_docs, exec_show_docs
     class Entries(Processor):
         def begin(self):
             m = next((m for m in reference.modules().values() if m.notebook == Path(self.nb.path_).name), None)
@@ -19,9 +19,38 @@ def nbdev_filter():
                 if "exports" not in cell.directives_: continue
                 names = [n for n in re.findall(r"^(?:def|class) (\w+)", cell.source, re.M) if reference.is_public(m, n)]
                 if names: self.nb.cells.insert(cell.idx_, mk_cell("\n\n".join(reference.lead(m, n) for n in names), "markdown"))
+    class Links(Processor):
+        def begin(self): self.find = finder(self.nb)
+        def cell(self, cell):
+            if cell.cell_type == "markdown": cell.source = linked(cell.source, self.find)
+    ours = {add_show_docs: Entries, add_links: Links}
     class Filter(FilterDefaults):
-        def base_procs(self): return [Entries if p is add_show_docs else p for p in super().base_procs() if p is not exec_show_docs]
+        def base_procs(self): return [ours.get(p, p) for p in super().base_procs() if p is not exec_show_docs]
     return Filter()
+
+def finder(nb):
+    "A function that says where a name of the package is explained, as a chapter means it: its own first, then what it imports; or None."
+    modules = reference.modules()
+    own = next((m for m in modules.values() if m.notebook == Path(nb.path_).name), None)
+    code = "\n".join(c.source for c in nb.cells if c.cell_type == "code")
+    imported = {name: module for module, names in re.findall(r"^ *from sirenbook\.(\w+) import \(?([\w, \n]+)", code, re.M) for name in re.findall(r"\w+", names)}
+    here = set(re.findall(r"^(?:def |class )?(\w+)(?=\(| =|:)", code, re.M))  # what a cell defines is meant, and no namesake elsewhere
+    def find(name):
+        *path, first = name.removeprefix("sirenbook.").split(".")
+        m = modules.get(path[0]) if path else own if own and reference.is_public(own, first) else None
+        if not m and not path and first not in here and f"_{first}" not in here:
+            likely = [o for o in modules.values() if reference.is_public(o, first) and (o.name == imported.get(first) or "_" in first or first != first.lower())]
+            m = likely[0] if len(likely) == 1 else None
+        return reference.explained(m, first) if m and len(path) < 2 and first in m.defs and reference.is_public(m, first) else None
+    return find
+
+SPAN = re.compile(r"(?<![`\[])`([\w.]+)(\(\))?`(?![`\]])")
+
+def linked(text, find):
+    "`text` with the names of the package that stand in backticks as links, but for headings and code."
+    parts = re.split(r"(^```.*?^```|^#.*?$)", text, flags=re.M | re.S)
+    link = lambda m: f"[{m[0]}]({there})" if (there := find(m[1])) else m[0]
+    return "".join(part if i % 2 else SPAN.sub(link, part) for i, part in enumerate(parts))
 
 def stage(source):
     "Process the notebooks of `source` into _proc/: exported and hidden cells taken out, entries put before code, the API reference written."
