@@ -1,5 +1,6 @@
 """The API reference says what the package does: every name, its parameters, and its errors in their own words."""
-import importlib, re, runpy, sys
+import html, importlib, re, runpy, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +22,9 @@ def pages(tmp_path_factory):
     parts = {p.stem: re.split(r"^##+ .*\{#(.+)\}$", p.read_text(encoding="utf-8"), flags=re.M) for p in folder.glob("*.qmd")}
     return {name: SimpleNamespace(begin=part[0], entries=dict(zip(part[1::2], part[2::2]))) for name, part in parts.items()}
 
-def plain(text): return re.sub(r"\\([^a-zA-Z0-9\s])", r"\1", text)
+COMMANDS = {words.replace(" ", "-"): words for words in reference.parsers()}
+
+def plain(text): return re.sub(r"\\([^a-zA-Z0-9\s])", r"\1", text).replace("`", "")
 
 def rows(text):
     "The parameters that an entry shows: name and what it is."
@@ -60,8 +63,8 @@ def test_parameters_are_shown_with_what_the_source_says_of_them(pages):
         for parameter, said in docments(thing).items():
             if parameter in ("self", "return", "args", "kwargs") or not said: continue
             shown += 1
-            told = re.sub(r"\]\([^)]*\)|\[(?=`)", "", table.get(parameter, ""))
-            if told != said: lost.append(f"{module}.{name}({parameter}): {told!r}, not {said!r}")
+            told = re.sub(r"\[([\w.]+)\]\([^)]*\)", r"\1", table.get(parameter, ""))
+            if told != said.replace("`", ""): lost.append(f"{module}.{name}({parameter}): {told!r}, not {said!r}")
     assert not lost, "; ".join(lost)
     assert shown > 300
 
@@ -102,7 +105,13 @@ def patterns(text):
     "The errors that an entry shows, as patterns: error, message."
     for error, message in re.findall(r"^- \[?`(\w+)`(?:\]\([^)]*\))?: (.*)$", text, re.M):
         parts = re.split(r"(?<!\\)\*(?:[^*]+)(?<!\\)\*|…", message)
-        yield error, re.compile(".*".join(re.escape(plain(p)) for p in parts), re.S)
+        yield error, re.compile(".*".join(re.escape(plain(p)).replace(r"\(s\)", "s?") for p in parts), re.S)
+
+@pytest.fixture(scope="module")
+def messages(pages):
+    "The errors as they are shown, `module.name: message`."
+    return [f"{page.removeprefix('api_')}.{name}: {message}" for page, found in pages.items() for name, text in found.entries.items()
+            for message in re.findall(r"^- \[?`\w+`(?:\]\([^)]*\))?: (.*)$", text, re.M)]
 
 @pytest.mark.parametrize("i", range(len(bad_calls())), ids=lambda i: ".".join(bad_calls()[i][:2]))
 def test_errors_are_those_that_come(pages, i):
@@ -124,7 +133,7 @@ def test_links_to_the_source_lead_to_the_definition(pages):
     for page, found in pages.items():
         lines = (ROOT/"sirenbook"/f"{page.removeprefix('api_')}.py").read_text(encoding="utf-8").splitlines() if page != "api" else []
         for name, text in found.entries.items():
-            if not lines or name == "constants": continue
+            if not lines or name == "constants" or name in COMMANDS: continue
             there = re.search(rf"\[source\]\(https://\S+/blob/\w+/sirenbook/{page.removeprefix('api_')}\.py#L(\d+)\)", text)
             if not there or not re.match(rf"\s*(?:def|class) {name.rpartition('.')[2]}\b", lines[int(there[1]) - 1]): wrong.append(f"{page} {name}")
     assert not wrong, f"not at their definition: {', '.join(wrong)}"
@@ -136,6 +145,8 @@ def test_entries_lead_back_to_the_chapter(pages):
 def test_short_constants_show_their_value(pages):
     text = pages["api_signals"].entries["constants"]
     assert re.search(r"\{#SR\} \| `16000` \| how many numbers", text)
+    values = re.findall(r"\{#\w+\} \| ([^|]*) \|", "".join(p.entries.get("constants", "") for p in pages.values()))
+    assert not [v for v in values if re.search(r"\bfor\b|^`\{\}`$", v)] and "computed" in values and len(values) > 100
     assert "0x" not in "".join(p.entries.get("constants", "") for p in pages.values())
 
 def test_search_entries_lead_to_the_pages(pages):
@@ -143,3 +154,66 @@ def test_search_entries_lead_to_the_pages(pages):
         page, _, name = e["href"].partition(".html#")
         held = pages[page].entries
         assert name in held or e["kind"] == "constant" and f"{{#{name}}}" in held["constants"], f"{e['href']} leads nowhere"
+
+def test_messages_and_docments_are_word_for_word_on_the_site(pages, messages):
+    "The renderer makes no dash of two hyphens, no curly quotes and no single dots of what a program says or takes."
+    from smalldocs.markdown import make_parser
+    parser = make_parser()
+    def shown_as(text): return html.unescape(parser.render(text))
+    changed = [m for m in messages if re.search("[–—“”‘’]", shown_as(m)) or m.count("…") != shown_as(m).count("…")]
+    assert not changed, "; ".join(changed)
+    assert sum("<code>--out" in shown_as(m) for m in messages) > 2
+    docments = [f"{e['name']}: {what}" for e in reference.entries() for _, what in e["params"]]
+    quoted = [d for d in docments if re.search(r"[–—“”‘]|\W’|’\W", shown_as(reference.prose(reference.modules()["signals"], d)))]
+    assert not quoted, "; ".join(quoted)
+    assert sum('"' in d for d in docments) > 20
+
+@pytest.mark.parametrize("message", [
+    "detector.Stream: sr is a whole number of samples a second from 4000 to 384000, not *sr*",  # constants
+    "results.split_for: there are folds 0 to 4, not *seed*",                                    # and what is made of them
+    "sirens.wail_hz: no sweep is shaped *shape*; there are cosine, triangle, charge",
+    "detector.EventTracker: a threshold is a number between 0 and 1, not *threshold*",          # a helper's `value`
+    "training.evaluate: the test part is empty",                                                # what a helper is told
+    "recordings.load_wav: *path*: the file is empty",
+    "recordings.load_folder: *folder*/manifest.csv: needs the columns file, label and group",   # a name for part of a parameter
+    "roads.propagate: start_m is three finite numbers (x, y, z), not *start_m*",                # a loop
+    "chunks.group_split: class … has … group(s); a leak-free split needs 3, one each to train, validate and test"])
+def test_messages_say_what_stands_in_them(messages, message): assert message in messages
+
+def test_messages_name_nothing_but_parameters(pages, messages):
+    foreign = []
+    for message in messages:
+        where, _, text = message.partition(": ")
+        module, _, name = where.partition(".")
+        known = set(rows(pages[f"api_{module}"].entries[name]))
+        foreign += [message for field in re.findall(r"(?<!\\)\*(\w+)[\w.]*\*", text) if field not in known]
+    assert not foreign, "; ".join(foreign)
+
+def test_a_message_that_says_nothing_is_shown_only_if_there_is_no_other():
+    holes, empty = ("SirenbookError", "*name*: …"), ("SirenbookError", "the part is empty")
+    assert reference.fullest([holes, empty]) == [empty] and reference.fullest([holes]) == [holes]
+    assert reference.fullest([("SirenbookError", "… is empty"), ("SirenbookError", "*path* is empty")]) == [("SirenbookError", "*path* is empty")]
+
+def test_the_command_has_all_its_commands_and_options(pages):
+    "As argparse itself tells them in `sirenbook COMMAND --help`."
+    assert {"detect", "listen", "download", "dataset-roadside", "train-detector", "experiment"} <= set(COMMANDS)
+    ask = lambda words: subprocess.run([sys.executable, "-c", f"from sirenbook.cli import main; main({[*words.split(), '--help']})"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    with ThreadPoolExecutor(2) as pool: answers = dict(zip(COMMANDS, pool.map(ask, COMMANDS.values())))
+    for name, words in COMMANDS.items():
+        text = pages["api_cli"].entries[name]
+        told = set(re.findall(r"^  (--[\w-]+)", answers[name], re.M)) - {"--help"}
+        assert set(re.findall(r"^\| `(--[\w-]+)", text, re.M)) == told, f"the options of {words} are not those of its help"
+        assert f"```bash\nsirenbook {words}" in text and told == set(re.findall(r"--[\w-]+", re.search(r"```bash\n(.*?)```", text, re.S)[1]))
+
+def test_commands_in_a_search_lead_to_the_pages(pages):
+    for c in reference.commands():
+        page, _, name = c["href"].partition(".html#")
+        assert page == "cli" or name in pages[page].entries, f"{c['href']} leads nowhere"
+
+def test_a_chapter_links_each_method_to_its_entry():
+    told = reference.lead(reference.modules()["detector"], "FrontEnd")
+    assert "### FrontEnd\n" in told and "#### [FrontEnd.push](api_detector.html#FrontEnd.push)" in told
+
+def test_what_yields_is_said_to_yield(pages):
+    texts = [text for p in pages.values() for text in p.entries.values()]
+    assert any("**Yields** " in t for t in texts) and not any(re.search(r"\*\*Returns\*\*.*: yields", t) for t in texts)

@@ -1,4 +1,4 @@
-"""The API reference: a page for each module and one for all of them, read from the source, so that nothing of the package is run.
+"""The API reference: a page for each module and one for all of them, read from the source; the commands are asked of argparse.
 
     python tools/reference.py FOLDER      write api.qmd and api_<module>.qmd there
 """
@@ -147,16 +147,71 @@ def troubles():
     kin = lambda m, c: {c, "Exception", "BaseException"}.union(*(kin(*find(m, b)) if find(m, b) else {b} for b in map(ast.unparse, m.defs[c].bases)))
     return {c: kin(m, c) for m in modules().values() for c in m.methods if re.search("(Error|Warning)$", c)}
 
-def field(node):
-    "What stands in a message for a value: its name in italics, or an ellipsis."
-    name = ast.unparse(node).removeprefix("self.")
-    return f"*{md(name)}*" if re.fullmatch(r"[a-z]\w+(\.[a-z]\w+)*", name) else "…"
+def value(m, node):
+    "What an expression comes to that is made of constants alone, a dict being its keys; an exception if there is more to it."
+    class Constants(dict):
+        def __missing__(self, name):
+            if name.isupper() and (there := find(m, name)): return value(there[0], there[0].values[there[1]][0])
+            raise KeyError(name)
+    if isinstance(node, ast.Dict): node = ast.copy_location(ast.Tuple([k for k in node.keys if k], ast.Load()), node)
+    if any(isinstance(n, (ast.comprehension, ast.Lambda)) for n in ast.walk(node)): raise NameError("computed")
+    return eval(compile(ast.Expression(node), "", "eval"), {"__builtins__": {"map": map, "repr": repr, "str": str}}, Constants())
+
+def field(m, node, inside):
+    "What stands in a message for a value: it itself if it is constant and short, a name in italics, (s) for a plural, or an ellipsis."
+    spelled = node if isinstance(node, ast.FormattedValue) else ast.FormattedValue(node, -1)
+    node, again = spelled.value, lambda n: field(m, n, inside)
+    try: text = value(m, ast.fix_missing_locations(ast.copy_location(ast.JoinedStr([spelled]), node)))
+    except Exception: text = ""
+    if 0 < len(text) < 60: return md(text)
+    if isinstance(node, ast.JoinedStr): return "".join(md(v.value) if isinstance(v, ast.Constant) else again(v) for v in node.values)
+    if isinstance(node, ast.BinOp) and ast.unparse(node.left) == "'s'": return "(s)"
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not spelled.format_spec: return f"{again(node.left)}/{again(node.right)}"
+    if isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in ("Path", "str", "shlex.quote", "np.asarray"): return again(node.args[0])
+    if isinstance(node, ast.Attribute): return f"{base[:-1]}.{node.attr}*" if (base := again(node.value))[-1] == "*" else "…"
+    if not isinstance(node, ast.Name): return "…"
+    stored = [n for n in ast.walk(inside) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) and n.id == node.id]
+    given = [n.value for n in ast.walk(inside) if isinstance(n, ast.Assign) and n.targets == stored]
+    own = node.id in [n.arg for n in ast.walk(inside) if isinstance(n, ast.arg)] or not given
+    return f"*{node.id}*" if own else again(given[0])
+
+def filled(text, given):
+    "A message whose names in italics are put as `given` has them; those that it does not have are ellipses."
+    def put(f):
+        new = given.get(f[1], "…")
+        return new.removesuffix("*") + f"{f[2]}*" if f[2] and new.endswith("*") else "…" if f[2] else new
+    return re.sub(r"(?<!\\)\*(\w+)((?:\.\w+)*)\*", put, text)
+
+def fullest(told):
+    "Errors and messages without those that say nothing, or no more than another does."
+    told = [(e, re.sub("…(/?…)+", "…", text)) for e, text in told]
+    words = lambda text: re.search("[a-z]", re.sub(r"\*[\w.]+\*", "", text))
+    covers = lambda text: re.compile(".+".join(map(re.escape, text.split("…")))).fullmatch
+    told = [t for t in told if words(t[1])] or told
+    return list(dict.fromkeys((e, text) for e, text in told if not any(e == o and text != other and covers(text)(other) for o, other in told)))
+
+def handed(m, call, to, inside):
+    "What a call of the function or class `to`, a module and a name, puts in its messages for each parameter."
+    if not isinstance(call, ast.Call): return {}
+    names = [n for n, *_ in parameters(*to)]
+    given = dict(zip(names, takewhile(lambda a: not isinstance(a, ast.Starred), call.args))) | {k.arg: k.value for k in call.keywords}
+    own = {"self": "*self*"} if ast.unparse(call.func).startswith(("self.", "super().")) else {}
+    return own | {n: field(m, v, inside) for n, v in given.items()}
+
+def rounds(m, node, inside):
+    "The message of an f-string, once for each round of a loop around it over a table that is written out."
+    text = field(m, node, inside)
+    loops = [n for n in ast.walk(inside) if isinstance(n, ast.For) and isinstance(n.target, ast.Tuple) and isinstance(n.iter, ast.Tuple)]
+    for loop in (n for n in loops if any(o is node for o in ast.walk(n))):
+        told = [{f"*{t.id}*": field(m, e, inside) for t, e in zip(loop.target.elts, row.elts)} for row in loop.iter.elts]
+        return list(dict.fromkeys(re.sub(r"\*\w+\*", lambda f: put.get(f[0], f[0]), text) for put in told))
+    return [text]
 
 def sentences(m, node, inside):
     "The messages that an expression can be, as Markdown; `inside` is the function around it."
     again = lambda *nodes: list(chain.from_iterable(sentences(m, n, inside) for n in nodes))
     if isinstance(node, ast.Constant): return [md(node.value)] if isinstance(node.value, str) else []
-    if isinstance(node, ast.JoinedStr): return ["".join(md(v.value) if isinstance(v, ast.Constant) else field(v.value) for v in node.values)]
+    if isinstance(node, ast.JoinedStr): return rounds(m, node, inside)
     if isinstance(node, ast.IfExp): return again(node.body, node.orelse)
     if isinstance(node, ast.BoolOp): return again(*node.values)
     if isinstance(node, ast.Name):  # given its text elsewhere in the function: by `=` or `:=`, or by a loop over a dict
@@ -166,10 +221,13 @@ def sentences(m, node, inside):
                   and re.fullmatch(r"\w+\.items\(\)", ast.unparse(n.iter))]
         return again(*given, *(k for name in looped for n in ast.walk(inside) if isinstance(n, ast.Assign) and isinstance(n.value, ast.Dict)
                                and ast.unparse(n.targets[0]) == name for k in n.value.keys))
-    if there := isinstance(node, ast.Call) and find(m, ast.unparse(node.func)):
-        f = there[0].defs.get(there[1])
-        return [s for n in ast.walk(f) if isinstance(n, ast.Return) and n.value for s in sentences(there[0], n.value, f)] if f else []
-    return []
+    return [filled(s, given) for there, n, f, given in returned(m, node, inside) for s in sentences(there, n, f)]
+
+def returned(m, call, inside):
+    "Of a call of a function of the package: what the function returns, with its module, itself and what the call puts for its parameters."
+    there = isinstance(call, ast.Call) and find(m, ast.unparse(call.func))
+    f = there and there[0].defs.get(there[1])
+    return [(there[0], n.value, f, handed(m, call, there, inside)) for n in ast.walk(f) if isinstance(n, ast.Return) and n.value] if f else []
 
 def catches(handlers, trouble):
     "Whether an error is caught for good."
@@ -183,8 +241,7 @@ def made(m, call, inside):
     there = isinstance(call, ast.Call) and find(m, ast.unparse(call.func))
     if there and there[1] in troubles() | {"warn": 0}:
         return [(there[1] if there[1] in troubles() else "SirenbookWarning", s) for s in sentences(m, call.args[0], inside)]
-    f = there and there[0].defs.get(there[1])
-    return [e for n in ast.walk(f) if isinstance(n, ast.Return) for e in made(there[0], n.value, f)] if f else []
+    return [(error, filled(text, given)) for there, n, f, given in returned(m, call, inside) for error, text in made(there, n, f)]
 
 @cache
 def local(inside):
@@ -201,7 +258,8 @@ def named(m, node, inside, owner):
     if not isinstance(node, ast.Attribute): return None
     of = ast.unparse(node.value)
     if of == "super()":
-        return next(((*up, node.attr) for up in list(line_up(m, owner))[1:] if node.attr in up[0].methods[up[1]]), None)
+        holder = next(c for c, held in m.methods.items() if inside in held.values())
+        return next(((*up, node.attr) for up in list(line_up(m, holder))[1:] if node.attr in up[0].methods[up[1]]), None)
     there = (m, owner) if of in ("self", "cls") else find(m, of)
     return (*there, node.attr) if there and there[1] in there[0].methods and method(*there, node.attr) else None
 
@@ -211,14 +269,17 @@ def raised(m, node, inside, owner):
     if isinstance(node, ast.Try):
         yield from (r for r in again(node.body) if not catches(node.handlers, r[0]))
         nodes = [*chain.from_iterable(h.body for h in node.handlers), *node.orelse, *node.finalbody]
-    else: nodes = node.body if isinstance(node, ast.FunctionDef) else ast.iter_child_nodes(node)
+    else: nodes = node.body if isinstance(node, ast.FunctionDef) else list(ast.iter_child_nodes(node))
+    function = node.func if isinstance(node, ast.Call) else node
+    if function is not node: nodes = [*ast.iter_child_nodes(function), *nodes[1:]]
     call = node.exc if isinstance(node, ast.Raise) else node if isinstance(node, ast.Call) and ast.unparse(node.func) == "warn" else None
     yield from ((error, text, None) for error, text in made(m, call, inside))
-    if there := named(m, node, inside, owner):
+    if there := named(m, function, inside, owner):
         there, name, part = there
         full = f"{name}.{part}" if part else name
         through = (there.name, full) if is_public(there, name) and not (part or "").startswith("_") else None
-        yield from ((error, text, through or via) for error, text, via in errors(there.name, full))
+        given = handed(m, node, (there, full), inside) if name in there.defs else {}
+        yield from ((error, filled(text, given), through or via) for error, text, via in errors(there.name, full))
     yield from again(nodes)
 
 ERRORS = {}
@@ -237,10 +298,16 @@ def errors(module, name):
 
 # ---- the pages
 
+WORD_FOR_WORD = r"""`[^`]+`|(?:\b\w+=)?(?<!\w)(["'])(?:[^\s"'`](?:[^"'`]*[^\s"'`])?)?\1(?!\w)|(?<![\w-])--[a-z][\w-]*|\(\.\.\.,[^()]*\)|\.\.\."""
+
 def md(text):
-    "Plain text as Markdown that reads the same; what stands between backticks is code already."
-    parts = re.split(r"(`[^`]+`)", text)
-    return "".join(p if i % 2 else re.sub(r"[\\*\[\]<>$@^~|{}]|(?<![a-zA-Z0-9])_|_(?![a-zA-Z0-9])", r"\\\g<0>", p) for i, p in enumerate(parts))
+    "Plain text as Markdown that reads the same: what typography would change (quoted values, options, dots) is code, as is all between backticks."
+    escaped = lambda p: re.sub(r"[\\*\[\]<>$@^~|{}\"']|(?<![a-zA-Z0-9])_|_(?![a-zA-Z0-9])", r"\\\g<0>", p)
+    begin, out = 0, []
+    for o in re.finditer(WORD_FOR_WORD, text):
+        out += [escaped(text[begin:o.start()]), f"`{o[0].strip('`')}`"]
+        begin = o.end()
+    return "".join(out) + escaped(text[begin:])
 
 def page(m): return f"api_{m.name}.html"
 
@@ -253,7 +320,7 @@ def code(m, text, on=None):
 
 def prose(m, text, on=None):
     "A docstring or a docment as Markdown, in which names of the package lead to their entries."
-    return re.sub(r"(?<!\[)`([\w.]+)`", lambda o: code(m, o[1], on), md(text))
+    return re.sub(r"(?<!\[)`([\w.]+)`", lambda o: code(m, o[1], on), re.sub(r"(?<=[a-z])\\'", "'", md(text)))
 
 def table(titles, rows):
     "A table as Markdown without its empty columns, or nothing where it has no rows."
@@ -284,38 +351,41 @@ def shown_value(m, name):
     "The value of a constant if it is short, or what it is."
     node = m.values[name][0]
     text = " ".join(ast.unparse(node).split())
-    if len(text) <= SHORT and not re.search(r"\b_|lambda", text): return f"`{text}`"
-    size = len(getattr(node, "keys", None) or getattr(node, "elts", ()))
-    return f"{size} entries" if size else "computed"
+    if len(text) <= SHORT and not re.search(r"\b_|lambda|\bfor\b|\{\}", text): return f"`{text}`"
+    parts = getattr(node, "keys", None) or getattr(node, "elts", ())
+    return f"{len(parts)} entries" if parts and not any(isinstance(p, ast.Starred) for p in parts) else "computed"
 
 def entry(m, name):
     "What a module's page says of a function, a class or a method."
     where = definition(m, name)[0]
-    kind, told = result(m, name)
+    kind, says = result(m, name)
+    gives, says = ("Yields", says.removeprefix("yields ")) if says.startswith("yields ") else ("Returns", says)
+    returns = ": ".join(filter(None, [code(m, kind), prose(where, says, name)]))
     rows = [[f"`{n}`", code(m, t), f"`{v}`" if v is not None else "", prose(m, says, name)] for n, t, v, says in parameters(m, name)]
     faults = errors(m.name, name)
-    own = [f"- {code(next(o for o in modules().values() if e in o.methods), e)}: {text}" for e, text, via in faults if not via]
+    fields = {r[0].lstrip("*"): f"*{r[0].lstrip('*')}*" for r in parameters(m, name)}
+    told = dict.fromkeys((e, filled(text.replace("*self.", "*") if name in m.methods else text, fields)) for e, text, via in faults if not via)
+    own = [f"- {code(next(o for o in modules().values() if e in o.methods), e)}: {text}" for e, text in fullest(told)]
     through = dict.fromkeys(via for *_, via in faults if via and via != (m.name, name))
     more = [code(n, o) for n, o in line_up(m, name) if o != name and is_public(n, o) and methods(n, o)] if name in m.methods else []
     links = [f"[`{n}`]({page(modules()[o])}#{n})" for o, n in through]
-    returns = ": ".join(filter(None, [code(m, kind), prose(where, told, name)]))
     title = f"{'###' if '.' in name else '##'} {md(name)} {{#{name}}}"
     return [title, "", "```python", signature(m, name), "```", "", prose(m, doc(m, name), name), "",
             *([f"It has the methods of {' and '.join(more)} too.", ""] if more else []),
             *table(["Parameter", "Type", "Default", "What it is"], rows),
-            *([f"**Returns** {returns}", ""] if returns else []),
+            *([f"**{gives}** {returns}", ""] if returns else []),
             *(["**Errors**", "", *own, ""] if own else []),
             *([f"{'Also those' if own else '**Errors** are those'} of {', '.join(links)}.", ""] if links else []),
             f"Explained in [{m.title}]({explained(m, name)}) · [source]({source(m, name)})", ""]
 
 def lead(m, name):
     "What a chapter says before the code of a function or a class: its name, as an anchor, and where more is said of it."
-    inner = [f"#### {md(f'{name}.{o}')}" for o in (methods(m, name) if name in m.methods else ())]
+    inner = [f"#### [{md(f'{name}.{o}')}]({page(m)}#{name}.{o})" for o in (methods(m, name) if name in m.methods else ())]
     return "\n\n".join(["::: {.sb-entry}", f"### {md(name)}", f"[reference]({page(m)}#{name}) [source]({source(m, name)})", *inner, ":::"])
 
 def front(title, description): return ["---", f"title: {json.dumps(title)}", f"description: {json.dumps(description, ensure_ascii=False)}", "---", ""]
 
-def contents(m): return table(["Name", "What it does"], [[f"[`{n}`]({page(m)}#{n})", md(first_line(doc(m, n)))] for n in public(m)])
+def contents(m): return table(["Name", "What it does"], [[f"[`{n}`]({page(m)}#{n})", prose(m, first_line(doc(m, n)), n)] for n in public(m)])
 
 def constants(m): return [n for n in m.values if is_public(m, n)]
 
@@ -330,14 +400,15 @@ def module_page(m):
     rows = [[f"[`{n}`]{{#{n}}}", shown_value(m, n), prose(m, about(m, n), n)] for n in constants(m)]
     begin = [*front(f"{PACKAGE}.{m.name}", m.subtitle), f"Made and explained, with sounds and pictures, in {m.place}, [{m.title}]({m.page}).", ""]
     end = ["## Constants {#constants}", "", *table(["Name", "Value", "What it is"], rows)] if rows else []
-    return "\n".join([*begin, *contents(m), *chain.from_iterable(entry(m, n) for n in everything(m)), *end])
+    told = chain.from_iterable(command(m, *c) for c in parsers().items()) if m.name == "cli" else ()
+    return "\n".join([*begin, *contents(m), *told, *chain.from_iterable(entry(m, n) for n in everything(m)), *end])
 
 def first_page():
     "The page of all modules, as Markdown."
     out = front("API", "Every function and class of the package, module by module, in the order of the chapters")
     for m in modules().values():
         place = f"[`{PACKAGE}.{m.name}`]({page(m)}), explained in {m.place}, [{m.title}]({m.page})"
-        out += [f"## {PACKAGE}.{m.name} {{#{m.name}}}", "", f"{md(m.subtitle)}: {place}.", "", *contents(m)]
+        out += [f"## {PACKAGE}.{m.name} {{#{m.name}}}", "", f"{prose(m, m.subtitle)}: {place}.", "", *contents(m)]
     return "\n".join(out)
 
 def entries():
@@ -349,14 +420,57 @@ def entries():
         *(record(m, n, kind(m, n), first_line(doc(m, n)), parameters(m, n)) for n in everything(m)),
         *(record(m, n, "constant", about(m, n)) for n in constants(m)))]
 
-def commands():
-    "The commands of `sirenbook`, as records for the same search."
+@cache
+def parsers():
+    "The commands of `sirenbook` by their words, each with what argparse knows of it."
     from argparse import ArgumentParser
     from sirenbook.cli import COMMANDS
-    them = ArgumentParser(PACKAGE).add_subparsers()
-    for add in COMMANDS: add(them)
-    return [dict(name=f"{PACKAGE} {c.dest}", also=[c.dest], module="24 The command", kind="command", href="cli.html#in-your-own-files" if c.dest == "detect" else "cli.html",
-                 summary=c.help, params=[]) for c in them._choices_actions]
+    top = ArgumentParser(PACKAGE)
+    names = top.add_subparsers()
+    for add in COMMANDS: add(names)
+    def walk(parser, words):
+        for action in parser._actions:
+            for name, sub in (action.choices or {}).items() if action.nargs == "A..." else ():
+                yield f"{words}{name}", sub
+                yield from walk(sub, f"{words}{name} ")
+    return dict(walk(top, ""))
+
+def option(action):
+    "How an option or an argument is written."
+    takes = action.metavar or (f"{{{','.join(action.choices)}}}" if action.choices else action.dest.upper())
+    return " ".join([*action.option_strings, *([] if action.nargs == 0 else [takes + "..." * (action.nargs == "+")])])
+
+def options(parser):
+    "The arguments of a command, then its options."
+    return sorted((a for a in parser._actions if a.dest != "help"), key=lambda a: bool(a.option_strings))
+
+def usage(words, parser):
+    "How a command is called, in lines that are the same everywhere."
+    lines, together = [f"{PACKAGE} {words}"], [g._group_actions for g in parser._mutually_exclusive_groups]
+    for a in options(parser):
+        kin = next((g for g in together if a in g), [a])
+        if a is not kin[0]: continue
+        part = option(a) if a.required else f"[{' | '.join(map(option, kin))}]"
+        if len(lines[-1]) + len(part) < WIDE: lines[-1] += f" {part}"
+        else: lines.append(f"    {part}")
+    return lines
+
+def command(m, words, parser):
+    "What the page of the command says of one of its commands."
+    usual = lambda v: "" if v is None or v is False or v == [] else f"`{' '.join(map(str, v)) if isinstance(v, list) else v}`"
+    rows = [[f"`{option(a)}`", "required" if a.required and a.option_strings else usual(a.default), prose(m, a.help)] for a in options(parser) if a.help]
+    return [f"{'###' if ' ' in words else '##'} {PACKAGE} {words} {{#{anchor(words)}}}", "",
+            f"{prose(m, parser.description[0].upper() + parser.description[1:])}.", "",
+            "```bash", *usage(words, parser), "```", "", *table(["Option", "Default", "What it is"], rows)]
+
+def anchor(words): return words.replace(" ", "-")
+
+def commands():
+    "The commands of `sirenbook`, as records for the same search."
+    m = modules()["cli"]
+    return [dict(name=f"{PACKAGE} {words}", also=[words], module=f"{m.notebook[:2]} {m.title}", kind="command", summary=parser.description,
+                 href="cli.html#in-your-own-files" if words == "detect" else f"{page(m)}#{anchor(words)}",
+                 params=[[option(a), a.help] for a in options(parser) if a.help]) for words, parser in parsers().items()]
 
 def write(folder):
     "Write the pages of the reference into `folder`."
