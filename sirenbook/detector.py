@@ -442,7 +442,7 @@ class _Loaded(Network):
     def __init__(
         self,
         folder,                 # holds detector.json and the models that it names
-        operating_point=None,   # such as "1/h": one false event in an hour; or the card's default
+        operating_point=None,   # such as "10/h": ten false events in an hour; or the card's default
         precision="float",      # "float" or "int8"
     ):
         super().__init__(folder, precision)
@@ -451,7 +451,7 @@ class _Loaded(Network):
 
     def threshold_at(
         self,
-        operating_point:str,   # such as "1/h"
+        operating_point:str,   # such as "10/h"
     ) -> float:
         "The threshold of an operating point."
         points = self.card["operating_points"]
@@ -463,7 +463,7 @@ class _Loaded(Network):
     @classmethod
     def load(
         cls, folder,            # holds detector.json and the models that it names
-        operating_point=None,   # such as "1/h"; or the card's default
+        operating_point=None,   # such as "10/h"; or the card's default
         precision="float",      # "float" or "int8"
     ):
         "A detector from a folder; whatever is wrong with it is said in one sentence."

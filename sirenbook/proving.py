@@ -489,7 +489,7 @@ def plot_latency(
                  np.isfinite(wait).mean()], where="post", color=str(grey), label=f"{value:g} dB")
     ax.set(xlabel="time since the siren began (s)", ylabel="share that raised the alarm",
            ylim=(0, 1.02), xlim=(0, AFTER_S), title=title)
-    ax.legend(title="SNR")
+    ax.legend(title="SNR", loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 # %% ../nbs/21_proving.ipynb #20ca743c

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from .detector import HOP_FRAMES, Detector, features
+from .detector import HOP_FRAMES, Detector, _hushed, features
 from .networks import keras
 from .proving import UNSEEN, false_alarms, operating_points, quiet_minutes
 from .recordings import class_index, load_dataset, load_folder, render_dataset
@@ -397,14 +397,14 @@ def to_litert(
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ([x[None]] for x in sample)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        return converter.convert()
+        with _hushed(): return converter.convert()
 
 # %% ../nbs/22_teaching.ipynb #cee5b098
 def write_weights(
     folder,             # begun if it is not there
     models:dict,        # "float" and "int8", each the bytes of a LiteRT file
     calibration:tuple,  # (slope, offset)
-    points:dict,        # operating points: "1/h" and its like, each a threshold
+    points:dict,        # operating points: "10/h" and its like, each a threshold
     default:str,        # which of them is used unless asked otherwise
     trained:dict,       # what there is to say of the training
 ):

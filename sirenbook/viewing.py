@@ -146,7 +146,10 @@ def _picture(wav, sr, view, top_hz):
         where = np.linspace(0, len(wav) / sr, len(near))
         ax.fill_between(where, near.min(1), near.max(1), color="#444444", lw=1)
         ax.set(xlim=(0, len(wav) / sr), ylim=(-1, 1))
-    else: plot_spectrogram(wav, sr, ax, range_db=70).set(ylim=(0, top_hz))
+    else:                                     # mirrored at both ends, so that the picture begins at 0 s
+        edge = min(256, len(wav) - 1)
+        plot_spectrogram(np.pad(wav, edge, "reflect"), sr, ax, range_db=70).set(
+            xlim=np.array([0, len(wav)]) / sr + edge / sr, ylim=(0, top_hz))
     ax.axis("off")
     file = io.BytesIO()
     fig.savefig(file, format="webp", pil_kwargs={"quality": 75})
@@ -254,9 +257,10 @@ def plot_confusion(
     "Draw a confusion matrix with its counts."
     ax = new_axes(ax, 2.8)
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    ax.imshow(share, cmap="Greys", vmin=0, vmax=1.4, aspect="auto")
+    ax.imshow(share, cmap="Greys", vmin=0, vmax=1.2, aspect="auto")
     for (i, j), n in np.ndenumerate(confusion):
-        ax.text(j, i, f"{n}\n{share[i, j]:.0%}", ha="center", va="center")
+        ax.text(j, i, f"{n}\n{share[i, j]:.0%}", ha="center", va="center",
+                color="white" if share[i, j] > 0.75 else "black")
     ax.set(xticks=range(len(classes)), xticklabels=classes,
            yticks=range(len(classes)), yticklabels=classes,
            xlabel="predicted", ylabel="true", title=title)
@@ -299,10 +303,14 @@ def plot_reliability(
     x, y = (np.bincount(step, v, n_bins)[some] / cases[some] for v in (said, happened))
     ax.plot([0, 1], [0, 1], ":", color="#888888", label="means what it says")
     ax.plot(x, y, "o-", color="black", label="this detector")
-    for at in zip(x, y, cases[some]):
-        ax.annotate(at[2], at[:2], (6, -4), textcoords="offset points", va="top", size="small")
+    before, after = np.diff(y, prepend=y[:1]), np.diff(y, append=y[-1:])
+    for at, n, a, b in zip(zip(x, y), cases[some], before, after):   # where no line leaves the dot
+        up = (1 if a > b else -1) if a * b < 0 else 1 if at[1] > at[0] else -1
+        right = 0 if a * b < 0 or a == b == 0 else -up if a + b > 0 else up
+        ax.annotate(n, at, (5 * right, 5 * up), textcoords="offset points", size="small",
+                    ha=("center", "left", "right")[right], va=(None, "bottom", "top")[up])
     ax.set(xlabel="probability said", ylabel="share that happened", title=title,
-           xlim=(-0.02, 1.05), ylim=(-0.09, 1.05))
+           xlim=(-0.1, 1.1), ylim=(-0.1, 1.1))
     ax.legend(loc="upper left")
     return ax
 
