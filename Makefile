@@ -25,8 +25,9 @@ site: $(READY)  ## render the site into _docs from the stored outputs, without r
 	@$(BIN)/python tools/book.py site
 
 PORT ?= 8000
-serve: $(READY)  ## serve the site on this computer, at PORT, and render it again at each change
-	@$(BIN)/python tools/book.py serve --port $(PORT)
+HOST ?= 127.0.0.1
+serve: $(READY)  ## serve the site at HOST (0.0.0.0 lets a phone in) and PORT, and render it again at each change
+	@$(BIN)/python tools/book.py serve --host $(HOST) --port $(PORT)
 
 refresh: $(READY)  ## run every notebook, or those in ONLY="03_spectrograms 24_cli", and store the outputs in nbs
 	@$(BIN)/python tools/book.py refresh $(ONLY)
@@ -69,5 +70,5 @@ test: $(READY)  ## run every notebook as a test, then the tests in tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests
 
 clean:  ## remove what make made
-	rm -rf $(VENV) _streets _detector _book _docs _docs.new _docs.old _proc build *.egg-info .pytest_cache
+	rm -rf $(VENV) _streets _detector _book _docs _proc build *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,11 +12,20 @@
     const button = make("button", {type: "button", className: "sb-play", ariaLabel: `Play: ${label}`});
     const slider = make("input", {type: "range", className: "sb-seek", min: 0, max: seconds, step: "any", value: 0, autocomplete: "off", ariaLabel: `Position in: ${label}`});
     const time = make("span", {className: "sb-time", ariaHidden: "true"});
-    // Some servers cannot send a part of a file, and then nobody can seek in it: so the whole of it is fetched first, which is little.
+    const ready = () => audio.readyState ? Promise.resolve() : new Promise(done => {
+      audio.addEventListener("loadedmetadata", done, {once: true});
+      if (audio.paused) audio.load();
+    });
+    // Some servers cannot send a part of a file, and then nobody can seek in it: so the whole of it is fetched, which is little.
     let fetched;
-    const whole = () => fetched ??= !location.protocol.startsWith("http") ? Promise.resolve()
-      : fetch(audio.src).then(r => r.blob()).then(sound => { audio.src = URL.createObjectURL(sound); });
-    const toggle = () => audio.paused ? whole().then(() => audio.play()) : audio.pause();
+    const reachable = s => Array.from(audio.seekable, (_, i) => audio.seekable.end(i)).some(end => end >= s - 0.1);
+    const whole = () => fetched ??= fetch(audio.src).then(r => r.ok ? r.blob() : Promise.reject()).then(sound => {
+          const goes_on = !audio.paused;
+          audio.src = URL.createObjectURL(sound);
+          if (goes_on) audio.play();
+          return ready();
+        }).catch(() => { fetched = undefined; });
+    const toggle = () => audio.paused ? audio.play() : audio.pause();
     const show = () => {
       const now = Math.min(audio.currentTime, seconds);
       slider.value = now;
@@ -24,9 +33,9 @@
       slider.ariaValueText = say(now, seconds);
       time.textContent = `${now.toFixed(1)} / ${seconds.toFixed(1)} s`;
     };
-    const seek = s => whole().then(() => { audio.currentTime = Math.max(0, Math.min(seconds, s)); audio.ontimeupdate(); show(); });
+    const seek = s => ready().then(() => reachable(s) || whole()).then(() => { audio.currentTime = Math.max(0, Math.min(seconds, s)); audio.ontimeupdate(); show(); });
     button.onclick = toggle;
-    picture.onclick = e => seek(seconds * e.offsetX / picture.offsetWidth).then(() => audio.play());
+    picture.onclick = e => { audio.play(); seek(seconds * e.offsetX / picture.offsetWidth); };
     slider.oninput = () => seek(+slider.value);
     slider.onkeydown = e => {
       const steps = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5};

@@ -22,6 +22,7 @@ class Served:
         while time.time() < end:
             if found := answer(): return found
             time.sleep(.1)
+        self.process.kill()
         pytest.fail(f"{otherwise}; it said:\n{self.said()}")
     def write(self, name, prose): write_nb(self.root/"nbs"/f"{name}.ipynb", f"# {prose}")
 

@@ -118,8 +118,11 @@ def chosen(args):
 
 def refresh(args):
     paths = chosen(args)
+    before = {path: path.read_bytes() for path in paths}
     if args.stale and not paths: return say("No stored output is older than its source.")
     run_all([p.name for p in paths])
+    changed = [path.stem for path in paths if path.read_bytes() != before[path]]
+    if changed: raise BookError(f"{', '.join(changed)} was saved while it ran, so that no output was stored; the outputs of this run are in {shown(RUN)}")
     for path in paths: shutil.copy(RUN/path.name, path)
     os.chdir(ROOT)
     from nbdev.clean import nbdev_clean

@@ -50,8 +50,8 @@ def minutes(html):
 
 def under_title(html, nb, of):
     "The line under a chapter's title: its number, its time, its sounds, its notebook."
-    number, sounds = nb.name[:2], len(re.findall('class="sb-player"', html))
-    parts = [f"Chapter {int(number)} of {of}"] if number < "90" else [f"Appendix {'ABC'[int(number) - 90]}"]
+    number, sounds = re.match(r"\d*", nb.name)[0], html.count('class="sb-player"')
+    parts = [f"Chapter {int(number)} of {of}" if number < "90" else f"Appendix {chr(ord('A') + int(number) - 90)}"] if number else []
     parts += [f"about {minutes(html)} minutes"] + [f"{sounds} sounds"] * (sounds > 1)
     parts += [f'<a href="{notebook_address(nb)}">the notebook on GitHub</a>']
     return f'<p class="sb-meta">{" · ".join(parts)}</p>'

@@ -1,5 +1,5 @@
 """Render the site: process the notebooks as nbdev does, then let smalldocs lay them out, then make the pages whole."""
-import json, os, re, shutil, time
+import json, os, re, shutil, tempfile, time
 from pathlib import Path
 
 import reference, search
@@ -33,8 +33,9 @@ def finder(nb):
     modules = reference.modules()
     own = next((m for m in modules.values() if m.notebook == Path(nb.path_).name), None)
     code = "\n".join(c.source for c in nb.cells if c.cell_type == "code")
-    imported = {name: module for module, names in re.findall(r"^ *from sirenbook\.(\w+) import \(?([\w, \n]+)", code, re.M) for name in re.findall(r"\w+", names)}
-    here = set(re.findall(r"^(?:def |class )?(\w+)(?=\(| =|:)", code, re.M))  # what a cell defines is meant, and no namesake elsewhere
+    imported = {name: module for module, names in re.findall(r"^ *from sirenbook\.(\w+) import (\([\w, \n]+\)|[\w, ]+)", code, re.M) for name in re.findall(r"\w+", names)}
+    here = set(re.findall(r"^(?:def |class )(\w+)|^(\w+)(?= =)", code, re.M))  # what a cell defines is meant, and no namesake elsewhere
+    here = {name for pair in here for name in pair}
     def find(name):
         *path, first = name.removeprefix("sirenbook.").split(".")
         m = modules.get(path[0]) if path else own if own and reference.is_public(own, first) else None
@@ -56,9 +57,8 @@ def stage(source):
     "Process the notebooks of `source` into _proc/: exported and hidden cells taken out, entries put before code, the API reference written."
     os.chdir(ROOT)  # nbdev looks for settings.ini from here
     from execnb.nbio import read_nb, write_nb
-    from nbdev.quarto import nbdev_sidebar, refresh_quarto_yml
+    from nbdev.quarto import refresh_quarto_yml
     refresh_quarto_yml()
-    nbdev_sidebar.__wrapped__()
     shutil.rmtree(STAGE, ignore_errors=True)
     shutil.copytree(source, STAGE, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     for name in ("nbdev.yml", "sidebar.yml"): shutil.copy(NBS/name, STAGE/name)
@@ -104,13 +104,11 @@ def swap(new, out):
     "Put the folder `new` in the place of `out`, which stays as it was until `new` is whole."
     if out.exists() and any(out.iterdir()) and not (out/"site_libs").is_dir():
         raise BookError(f"{shown(out)} is not empty and is not a site, so it is left alone; name another folder")
-    fresh, old = (out.with_name(f"{out.name}.{o}") for o in ("new", "old"))
-    for folder in (fresh, old): shutil.rmtree(folder, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(new, fresh)
-    if out.exists(): out.rename(old)
-    fresh.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as room:
+        shutil.move(new, f"{room}/new")
+        if out.exists(): out.rename(f"{room}/old")
+        os.rename(f"{room}/new", out)
 
 def render(source, out):
     "Render the notebooks of `source` into the folder `out`."

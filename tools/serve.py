@@ -12,7 +12,7 @@ RELOAD = """<script>setInterval(async () => {
 def watched():
     "The files that the site is made from, each with its time and size."
     files = [p for p in NBS.rglob("*") if not any(o[0] == "." for o in p.relative_to(NBS).parts) and p.name != "nbdev.yml"]  # nbdev writes it
-    for pattern in ("sirenbook/*.py", "tools/*.py", "*.md", "*.cff", "settings.ini"): files += ROOT.glob(pattern)
+    for pattern in ("sirenbook/*.py", "tools/*.py", "tools/site/*", "*.md", "*.cff", "settings.ini"): files += ROOT.glob(pattern)
     seen = {}
     for path in files:
         try: stat = path.stat()
@@ -67,8 +67,8 @@ def serve(args):
         seen = watched()
         if wrong := rendered(args.out): raise BookError(wrong)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        say(f"Serving {shown(args.out)} at http://{args.host}:{server.server_port}/ and rendering again at each change. Stop with Ctrl-C.")
         try:
+            say(f"Serving {shown(args.out)} at http://{args.host}:{server.server_port}/ and rendering again at each change. Stop with Ctrl-C.")
             while True:
                 time.sleep(EVERY_S)
                 if (now := watched()) == seen: continue

@@ -4,7 +4,7 @@ from functools import cache
 from itertools import chain, takewhile
 from types import SimpleNamespace
 
-from common import NBS, ROOT, join, notebooks
+from common import NBS, ROOT, BookError, join, notebooks
 
 SETTINGS, KNOWN = ast.literal_eval((ROOT/"sirenbook"/"_modidx.py").read_text(encoding="utf-8").partition("d = ")[2]).values()
 PACKAGE = SETTINGS["lib_path"]
@@ -14,7 +14,8 @@ def chapter(nb):
     "Of the chapter a notebook makes: the module it exports, or None, and its title, subtitle, page and place in the book."
     cells = [join(c["source"]) for c in json.loads(nb.read_text(encoding="utf-8"))["cells"]]
     module = re.search(r"^#\| ?default_exp (\w+)", "\n".join(cells), re.M)
-    title, subtitle = (re.search(rf"^{mark} (.+)", cells[0], re.M) for mark in "#>")
+    title, subtitle = (re.search(rf"^{mark} (.+)", "".join(cells[:1]), re.M) for mark in "#>")
+    if not (title and subtitle): raise BookError(f"{nb.name} does not begin with a cell of `# title` and `> subtitle`")
     number, page = re.match(r"(?:(\d+)\w?_)?(.+)", nb.stem).groups()
     place = f"chapter {int(number)}" if number and int(number) < 90 else "the appendix"
     return SimpleNamespace(name=module and module[1], title=title[1], subtitle=subtitle[1], page=f"{page}.html", place=place, notebook=nb.name)
@@ -32,6 +33,7 @@ def modules():
     for m in map(chapter, notebooks(NBS)):
         if not m.name: continue
         out[m.name] = m
+        if not (ROOT/PACKAGE/f"{m.name}.py").is_file(): raise BookError(f"{m.notebook} exports {m.name}, which is not in the package yet: make export")
         with open(ROOT/PACKAGE/f"{m.name}.py", encoding="utf-8") as f: tokens = list(tokenize.generate_tokens(f.readline))
         tree = ast.parse((ROOT/PACKAGE/f"{m.name}.py").read_text(encoding="utf-8"))
         m.comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}

@@ -104,7 +104,7 @@ def made(m, call, inside):
     "The errors and messages that an expression makes: an error of the package, or a helper that returns one."
     there = isinstance(call, ast.Call) and find(m, ast.unparse(call.func))
     if there and there[1] in troubles() | {"warn": 0}:
-        return [(there[1] if there[1] in troubles() else "SirenbookWarning", s) for s in sentences(m, call.args[0], inside)]
+        return [(there[1] if there[1] in troubles() else "SirenbookWarning", s) for s in (sentences(m, call.args[0], inside) if call.args else ())]
     return [(error, filled(text, given)) for there, n, f, given in returned(m, call, inside) for error, text in made(there, n, f)]
 
 @cache

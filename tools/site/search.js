@@ -38,7 +38,7 @@
     const script = document.createElement("script");
     script.src = new URL("site_libs/search-index.js", home);
     script.onload = () => { index = window.sirenbookIndex.map(prepare); done(); };
-    script.onerror = failed;
+    script.onerror = () => { loading = null; failed(); };
     document.head.append(script);
   });
 
