@@ -195,3 +195,10 @@ def test_the_menu_of_a_phone_scrolls(visit):
     last = menu.locator(".sidebar-link").last
     last.scroll_into_view_if_needed()
     assert last.bounding_box()["y"] + last.bounding_box()["height"] <= 801 and page.evaluate("scrollY") == 0
+
+def test_a_link_into_a_page_is_there_at_once(visit):
+    page = visit("sirens.html")
+    page.evaluate("() => { location.hash = '#hear-9'; }")
+    page.wait_for_timeout(50)
+    top = page.evaluate("document.getElementById('hear-9').getBoundingClientRect().top")
+    assert 0 <= top < 300, f"what the link names is {top:.0f} px down"
