@@ -67,7 +67,7 @@ detector: $(READY)  ## teach the detector, try each choice, measure it, into sir
 test: $(READY)  ## run every notebook as a test, then the tests in tests
 	@tools/chromium.sh
 	@PATH="$(CURDIR)/$(BIN):$$PATH" TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/nbdev_test --n_workers 2 --timing
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 clean:  ## remove what make made
 	rm -rf $(VENV) _streets _detector _book _docs _proc build *.egg-info .pytest_cache

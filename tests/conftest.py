@@ -1,5 +1,5 @@
 """What the tests of the site share: the site itself, a server for it, and a browser."""
-import functools, http.server, os, shutil, subprocess, sys, threading
+import fcntl, functools, http.server, os, shutil, subprocess, sys, threading
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,15 @@ BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    "The folder of the site, rendered once from the outputs that are stored in the notebooks."
-    out = tmp_path_factory.mktemp("site")/"docs"
-    done = subprocess.run([sys.executable, ROOT/"tools"/"book.py", "site", "--out", out], capture_output=True, text=True, cwd=ROOT)
-    if done.returncode: pytest.fail(f"the site could not be rendered: {done.stderr.strip()}", pytrace=False)
+    "The folder of the site, rendered once from the outputs that are stored in the notebooks, for all processes that share the tests."
+    room = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ: room = room.parent
+    out = room/"site"/"docs"
+    with open(room/"site.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            done = subprocess.run([sys.executable, ROOT/"tools"/"book.py", "site", "--out", out], capture_output=True, text=True, cwd=ROOT)
+            if done.returncode: pytest.fail(f"the site could not be rendered: {done.stderr.strip()}", pytrace=False)
     return out
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

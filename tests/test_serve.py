@@ -13,7 +13,8 @@ class Served:
     def __init__(self, root):
         self.root = tiny_book(root)
         self.process = subprocess.Popen([sys.executable, "tools/book.py", "serve", "--port", "0"], cwd=root, text=True,
-            stdout=open(root/"said", "w"), stderr=subprocess.STDOUT)
+            stdout=open(root/"said", "w"), stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # what runs the tests may have it ignored
         self.url = self.until(lambda: re.search(r"http://\S+/", self.said()), "it was not served")[0]
     def said(self): return (self.root/"said").read_text()
     def page(self, name="index.html"): return urlopen(self.url + name, timeout=PATIENCE_S).read().decode()
