@@ -64,16 +64,17 @@ def test_focus_is_seen(visit, theme):
 
 def test_a_tap_on_the_picture_plays_from_there(page):
     player = page.locator("figure.sb-player").first
-    box = player.locator(".sb-picture").bounding_box()
+    audio, box = player.locator("audio"), player.locator(".sb-picture").bounding_box()
+    audio.evaluate("a => { window.from = []; a.addEventListener('seeked', () => from.push(a.currentTime / a.dataset.seconds)); }")
     player.locator(".sb-picture").click(position=dict(x=box["width"] / 2, y=10))
-    half = state(player)[2] / 2 if state(player)[2] else 1
-    page.wait_for_function("([a, from]) => !a.paused && a.currentTime > from", arg=[player.locator("audio").element_handle(), half - 0.2])
+    page.wait_for_function("from.some(share => Math.abs(share - 0.5) < 0.1)")
+    page.wait_for_function("a => a.ended || !a.paused && a.currentTime > a.dataset.seconds / 2", arg=audio.element_handle())
 
 def test_only_one_plays(page):
     for player in page.locator("figure.sb-player").all()[:4]:
         player.get_by_role("button").click()
         page.wait_for_function("a => !a.paused && a.currentTime > 0", arg=player.locator("audio").element_handle())
-        assert playing(page) == 1
+        assert playing(page) <= 1  # a short one may have ended
 
 def test_a_sound_that_ends_can_be_played_again(page):
     player = page.locator("figure.sb-player").first
@@ -81,10 +82,10 @@ def test_a_sound_that_ends_can_be_played_again(page):
     player.locator("audio").evaluate("a => { a.defaultPlaybackRate = 4; }")
     button.click()
     page.wait_for_function("a => a.ended", arg=player.locator("audio").element_handle())
-    player.locator("audio").evaluate("a => { a.playbackRate = 1; }")
+    player.locator("audio").evaluate("a => { a.playbackRate = 1; window.times = []; a.addEventListener('timeupdate', () => times.push(a.currentTime / a.duration)); }")
     assert button.get_attribute("aria-label").startswith("Play: ")
     button.click()
-    page.wait_for_function("a => !a.paused && a.currentTime > 0 && a.currentTime < a.duration / 2", arg=player.locator("audio").element_handle())
+    page.wait_for_function("times.some(share => share > 0 && share < 0.5)")
 
 def test_without_scripts_the_browser_plays(browser, address):
     context = browser.new_context(java_script_enabled=False)
