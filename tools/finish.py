@@ -1,6 +1,5 @@
 """Make rendered pages whole: media in files of their own, figures for the dark, sizes that keep a page still, reading times."""
 import base64, hashlib, io, itertools, re
-from functools import cache
 
 from pictures import dark
 
@@ -10,19 +9,17 @@ SUFFIX = {"image/png": ".png", "image/webp": ".webp", "audio/mpeg": ".mp3"}
 class Media:
     "The folder of the site that holds its sounds and pictures, each under a name made of its bytes."
     def __init__(self, site):
-        self.folder, self.size = site/"media", cache(self.size)
+        self.folder = site/"media"
         self.folder.mkdir()
     def put(self, data, suffix):
         name = hashlib.sha256(data).hexdigest()[:16] + suffix
         (self.folder/name).write_bytes(data)
         return f"media/{name}"
-    def size(self, data):
-        from PIL import Image
-        return Image.open(io.BytesIO(data)).size
     def picture(self, tag):
         "An `<img>` whose picture is in a file, with its size; and, if it is drawn on paper, another one for the dark."
+        from PIL import Image
         kind, data = (m := DATA.search(tag))[1], base64.b64decode(m[2])
-        wide, tall = self.size(data)
+        wide, tall = Image.open(io.BytesIO(data)).size
         def img(data, theme=""):
             new = tag.replace(m[0], self.put(data, SUFFIX[kind]))
             more = f' width="{wide}" height="{tall}" loading="lazy" decoding="async"'
@@ -72,7 +69,7 @@ def contents(html):
 # ---- the whole page
 
 SKIP = '<a class="sb-skip" href="#quarto-document-content">Skip to the text</a>'
-SWITCH = re.compile(r'<a class="quarto-color-scheme-toggle([^"]*)"[^>]*>(.*?)</a>')
+SWITCH = re.compile(r'<a class="quarto-color-scheme-toggle([^"]*)"[^>]*>.*?</a>')
 
 def switch(more=""):
     "The button for light or dark."
