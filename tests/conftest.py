@@ -1,10 +1,9 @@
 """What the tests of the site share: the site itself, a server for it, and a browser."""
-import fcntl, functools, http.server, os, shutil, subprocess, sys, threading
-from pathlib import Path
+import fcntl, functools, http.server, os, shutil, subprocess, sys
 
 import pytest
+from shared import ROOT, Server
 
-ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
 
 @pytest.fixture(scope="session")
@@ -33,11 +32,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def address(site):
     "The address of a server of the site."
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with Server(functools.partial(Quiet, directory=str(site))) as server: yield f"{server.at}/"
 
 @pytest.fixture(scope="session")
 def browser():

@@ -1,6 +1,7 @@
-"""What the tests of the package share: where data lie, sounds to write, the shape of an error, a fresh interpreter."""
-import os, re, subprocess, sys
+"""What the tests of the package share: where data lie, sounds to write, the shape of an error, a fresh interpreter, a server."""
+import os, re, subprocess, sys, threading
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,18 @@ def fresh(code, *args, **env):
     done = subprocess.run([sys.executable, "-c", code, *map(str, args)], cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=280)
     assert not done.returncode, done.stderr
     return done.stdout.strip()
+
+class Server(ThreadingHTTPServer):
+    "Serves on this computer, at `at`, while a `with` lasts; clients that leave are not worth a word, which another test would take for its own."
+    daemon_threads = True
+    def __init__(self, handler):
+        super().__init__(("127.0.0.1", 0), handler)
+        self.at = f"http://127.0.0.1:{self.server_port}"
+    def handle_error(self, *args):
+        if not isinstance(sys.exception(), ConnectionError): super().handle_error(*args)
+    def __enter__(self):
+        threading.Thread(target=self.serve_forever, args=(.02,), daemon=True).start()
+        return self
+    def __exit__(self, *args):
+        self.shutdown()
+        self.server_close()

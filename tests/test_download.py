@@ -1,12 +1,12 @@
 """Downloads, from a server on this computer that is slow, breaks off, lies and fails: nothing is lost, nothing wrong is used."""
-import collections, csv, gzip, hashlib, json, os, re, select, shutil, signal, socket, subprocess, sys, tempfile, threading, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import collections, csv, gzip, hashlib, json, os, re, select, shutil, signal, socket, subprocess, sys, tempfile, time
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
-from shared import ROOT, complains, fresh, is_sentence, real, write
+from shared import ROOT, Server, complains, fresh, is_sentence, real, write
 from sirenbook import recordings
 from sirenbook.cli import main
 from sirenbook.recordings import ADDRESSES, CLASSES, Published, class_index, download, load_dataset, published
@@ -98,14 +98,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.content, server.faults, server.asked, server.sent = {}, {}, [], 0
-    server.at = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, args=(.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with Server(Handler) as server:
+        server.content, server.faults, server.asked, server.sent = {}, {}, [], 0
+        yield server
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import base64, io, itertools, json, re, sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from shared import ROOT
 from PIL import Image
 
 sys.path.insert(0, str(ROOT/"tools"))

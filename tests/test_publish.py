@@ -1,12 +1,14 @@
 """What is around the book: how it is cited, how it is published, and the pages that are no chapters."""
-import functools, http.server, json, re, threading
+import functools, json, re
 from configparser import ConfigParser
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import pytest, yaml
-from conftest import ROOT, Quiet
+from conftest import Quiet
+from shared import ROOT, Server
 
 def read(name): return (ROOT/name).read_text(encoding="utf-8")
 
@@ -94,16 +96,11 @@ class UnderAPath(Quiet):
 @pytest.fixture
 def serve(site):
     "`serve(home)` serves the site under the path `home` and gives the address of its server."
-    servers = []
-    def serve(home):
-        handler = type("Handler", (UnderAPath,), {"home": home})
-        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(site))))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with ExitStack() as servers:
+        def serve(home):
+            handler = type("Handler", (UnderAPath,), {"home": home})
+            return servers.enter_context(Server(functools.partial(handler, directory=str(site)))).at
+        yield serve
 
 @pytest.fixture
 def page(browser):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from shared import ROOT
 
 sys.path.insert(0, str(ROOT/"tools"))
 import reference  # noqa: E402

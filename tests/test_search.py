@@ -3,7 +3,7 @@ import json, re, sys
 from html.parser import HTMLParser
 
 import pytest
-from conftest import ROOT
+from shared import ROOT
 
 sys.path.insert(0, str(ROOT/"tools"))
 import reference, search  # noqa: E402

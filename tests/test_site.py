@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import ROOT
+from shared import ROOT
 
 sys.path.insert(0, str(ROOT/"tools"))
 import common, formulas  # noqa: E402
