@@ -16,16 +16,17 @@
       audio.addEventListener("loadedmetadata", done, {once: true});
       if (audio.paused) audio.load();
     });
+    const play = () => audio.play().catch(() => {});  // stopped before it began, or another was started: no mistake
     // Some servers cannot send a part of a file, and then nobody can seek in it: so the whole of it is fetched, which is little.
     let fetched;
     const reachable = s => Array.from(audio.seekable, (_, i) => audio.seekable.end(i)).some(end => end >= s - 0.1);
     const whole = () => fetched ??= fetch(audio.src).then(r => r.ok ? r.blob() : Promise.reject()).then(sound => {
           const goes_on = !audio.paused;
           audio.src = URL.createObjectURL(sound);
-          if (goes_on) audio.play();
+          if (goes_on) play();
           return ready();
         }).catch(() => { fetched = undefined; });
-    const toggle = () => audio.paused ? audio.play() : audio.pause();
+    const toggle = () => audio.paused ? play() : audio.pause();
     const show = () => {
       const now = Math.min(audio.currentTime, seconds);
       slider.value = now;
@@ -35,7 +36,7 @@
     };
     const seek = s => ready().then(() => reachable(s) || whole()).then(() => { audio.currentTime = Math.max(0, Math.min(seconds, s)); audio.ontimeupdate(); show(); });
     button.onclick = toggle;
-    picture.onclick = e => { audio.play(); seek(seconds * e.offsetX / picture.offsetWidth); };
+    picture.onclick = e => { play(); seek(seconds * e.offsetX / picture.offsetWidth); };
     slider.oninput = () => seek(+slider.value);
     slider.onkeydown = e => {
       const steps = {ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 5, PageDown: -5};
@@ -58,6 +59,11 @@
   }
 
   document.querySelectorAll("figure.sb-player").forEach(enhance);
+
+  // ---- a link to a sound leads to its button
+  const led = () => document.querySelector("figure.sb-player:target .sb-play")?.focus({preventScroll: true});
+  addEventListener("load", led);
+  addEventListener("hashchange", led);
 
   addEventListener("load", () => document.querySelectorAll(".anchorjs-link").forEach(a => { a.ariaLabel = `Link to ${a.parentElement.textContent}`; }));
 

@@ -78,7 +78,8 @@ def test_phone(visit, name):
         turn(page, theme)
         wide = page.evaluate("""() => {
             const scrolls = e => e && e.tagName !== 'MAIN' && (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
-            const out = [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e.parentElement));
+            const main = document.querySelector('main'), column = main.getBoundingClientRect().right - parseFloat(getComputedStyle(main).paddingRight);
+            const out = [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > (e.localName === 'math' ? column : innerWidth) + 1 && !scrolls(e.parentElement));
             return { page: document.documentElement.scrollWidth, out: out.slice(0, 5).map(e => e.outerHTML.slice(0, 120)) }; }""")
         assert wide["page"] <= 360 and not wide["out"], f"{theme}: wider than a phone: {wide}"
 

@@ -75,6 +75,12 @@ def test_a_tap_on_the_picture_plays_from_there(page):
     page.wait_for_function("from.some(share => Math.abs(share - 0.5) < 0.1)")
     page.wait_for_function("a => a.ended || !a.paused && a.currentTime > a.dataset.seconds / 2", arg=audio.element_handle())
 
+def test_a_link_to_a_sound_leads_to_its_button(visit):
+    page = visit("sirens.html#hear-3")
+    for n in (3, 5):
+        page.wait_for_function("n => document.activeElement === document.querySelector(`#hear-${n} .sb-play`)", arg=n)
+        page.evaluate("location.hash = '#hear-5'")
+
 def test_only_one_plays(page):
     for player in page.locator("figure.sb-player").all()[:4]:
         player.get_by_role("button").click()

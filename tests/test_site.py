@@ -125,7 +125,7 @@ def test_numbers_are_those_of_the_files(visit, site):
     chapters = [nb for nb in NOTEBOOKS[1:] if nb.name < "90"]
     for i, nb in enumerate(chapters, 1):
         assert int(nb.name[:2]) == i
-        assert re.search(rf'<p class="sb-meta">Chapter {i} of {len(chapters)} · about \d+ minutes', (site/page_of(nb)).read_text(encoding="utf-8"))
+        assert re.search(rf'<p class="sb-meta">Chapter {i} of {len(chapters)} · about \d+\sminutes', (site/page_of(nb)).read_text(encoding="utf-8"))
 
 @every_chapter
 def test_contents_of_the_page(visit, nb):
@@ -153,15 +153,19 @@ def test_names_lead_where_they_mean(site, pages):
     assert "sirens.html#draw" not in leads("figures.html") and "chunks.html#chunk" in leads("chunks.html")
     assert sum(len(leads(page_of(nb))) for nb in NOTEBOOKS) > 40
 
-def test_theme_toggle(visit):
-    page = visit("index.html")
-    colour = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")
-    before = colour()
-    page.locator(".quarto-color-scheme-toggle:visible").click()
-    page.wait_for_timeout(300)
-    assert colour() != before
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_theme_toggle(visit, theme):
+    "There and back, kept on the next page, and back from there."
+    page = visit("index.html", theme=theme)
+    colour, press = "getComputedStyle(document.body).backgroundColor", page.locator(".quarto-color-scheme-toggle:visible").click
+    before = page.evaluate(colour)
+    assert (before == "rgb(255, 255, 255)") == (theme == "light")
+    def turned(): press(), page.wait_for_function(f"before => {colour} !== before", arg=before)
+    def back(): press(), page.wait_for_function(f"before => {colour} === before", arg=before)
+    turned(), back(), turned()
     page.reload()
-    assert colour() != before, "the choice of light or dark is forgotten on the next page"
+    assert page.evaluate(colour) != before, "the choice of light or dark is forgotten on the next page"
+    back()
 
 def test_exported_names_have_api_entries(pages):
     modidx = ROOT/"sirenbook"/"_modidx.py"
