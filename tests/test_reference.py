@@ -1,5 +1,5 @@
 """The API reference says what the package does: every name, its parameters, and its errors in their own words."""
-import html, importlib, re, runpy, subprocess, sys
+import html, importlib, inspect, re, runpy, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -51,7 +51,7 @@ def test_the_public_methods_of_private_bases_are_there_too(pages):
     assert {"Detector.pretrained", "Detector.load", "Detector.score"} <= set(pages["api_detector"].entries)
 
 def test_parameters_are_shown_with_what_the_source_says_of_them(pages):
-    "What fastcore reads beside a parameter stands in its row."
+    "What fastcore reads beside a parameter stands in its row, and then its type and its default."
     from fastcore.docments import docments
     shown, lost = 0, []
     for module, name, _ in NAMES:
@@ -64,7 +64,9 @@ def test_parameters_are_shown_with_what_the_source_says_of_them(pages):
             if parameter in ("self", "return", "args", "kwargs") or not said: continue
             shown += 1
             told = re.sub(r"\[([\w.]+)\]\([^)]*\)", r"\1", table.get(parameter, ""))
-            if told != said.replace("`", ""): lost.append(f"{module}.{name}({parameter}): {told!r}, not {said!r}")
+            told, ours = told.removeprefix(said.replace("`", "")), inspect.signature(thing).parameters[parameter]
+            kind = r"(?:.+, )?default .+" if ours.default is not ours.empty else "(?!default).+" if ours.annotation is not ours.empty else ""
+            if not re.fullmatch(f"; {kind}" if kind else "", told): lost.append(f"{module}.{name}({parameter}): {told!r} beside {said!r}")
     assert not lost, "; ".join(lost)
     assert shown > 300
 
@@ -76,7 +78,6 @@ def test_nothing_is_left_unsaid():
 
 def test_signatures_are_those_of_the_package(pages):
     "Names, order, kinds and plain defaults are what Python itself finds."
-    import inspect
     from sirenbook import chunks, detector, noises, recordings, roads, signals, viewing
     for module, name, thing in (("signals", "tone", signals.tone), ("roads", "propagate", roads.propagate), ("noises", "wind", noises.wind),
                                 ("chunks", "chunk", chunks.chunk), ("viewing", "play", viewing.play), ("recordings", "Dataset", recordings.Dataset),
@@ -193,6 +194,10 @@ def test_a_message_that_says_nothing_is_shown_only_if_there_is_no_other():
     holes, empty = ("SirenbookError", "*name*: …"), ("SirenbookError", "the part is empty")
     assert reference.fullest([holes, empty]) == [empty] and reference.fullest([holes]) == [holes]
     assert reference.fullest([("SirenbookError", "… is empty"), ("SirenbookError", "*path* is empty")]) == [("SirenbookError", "*path* is empty")]
+
+def test_messages_that_differ_in_a_word_are_told_as_one():
+    ours, theirs, other = (("SirenbookError", f"the {part} is empty") for part in ("training part", "test part", "whole data set"))
+    assert reference.fullest([ours, other, theirs]) == [("SirenbookError", "the training or test part is empty"), other]
 
 def test_the_command_has_all_its_commands_and_options(pages):
     "As argparse itself tells them in `sirenbook COMMAND --help`."

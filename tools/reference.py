@@ -61,10 +61,11 @@ def shown_value(m, name):
 def entry(m, name):
     "What a module's page says of a function, a class or a method."
     where = definition(m, name)[0]
-    kind, says = result(m, name)
+    type_, says = result(m, name)
     gives, says = ("Yields", says.removeprefix("yields ")) if says.startswith("yields ") else ("Returns", says)
-    returns = ": ".join(filter(None, [code(m, kind), prose(where, says, name)]))
-    rows = [[f"`{n}`", code(m, t), f"`{v}`" if v is not None else "", prose(m, says, name)] for n, t, v, says in parameters(m, name)]
+    returns = ": ".join(filter(None, [code(m, type_), prose(where, says, name)]))
+    kind = lambda t, v: ", ".join(filter(None, [code(m, t), f"default `{v}`" if v is not None else ""]))
+    rows = [[f"`{n}`", "; ".join(filter(None, [prose(m, says, name), kind(t, v)]))] for n, t, v, says in parameters(m, name)]
     faults = errors(m.name, name)
     fields = {r[0].lstrip("*"): f"*{r[0].lstrip('*')}*" for r in parameters(m, name)}
     told = dict.fromkeys((e, filled(text.replace("*self.", "*") if name in m.methods else text, fields)) for e, text, via in faults if not via)
@@ -75,7 +76,7 @@ def entry(m, name):
     title = f"{'###' if '.' in name else '##'} {md(name)} {{#{name}}}"
     return [title, "", "```python", signature(m, name), "```", "", prose(m, doc(m, name), name), "",
             *([f"It has the methods of {' and '.join(more)} too.", ""] if more else []),
-            *table(["Parameter", "Type", "Default", "What it is"], rows),
+            *table(["Parameter", "What it is"], rows),
             *([f"**{gives}** {returns}", ""] if returns else []),
             *(["**Errors**", "", *own, ""] if own else []),
             *([f"{'Also those' if own else '**Errors** are those'} of {', '.join(links)}.", ""] if links else []),
@@ -164,7 +165,7 @@ def usage(words, parser):
 def command(m, words, parser):
     "What the page of the command says of one of its commands."
     usual = lambda v: "" if v is None or v is False or v == [] else f"`{' '.join(map(str, v)) if isinstance(v, list) else v}`"
-    rows = [[f"`{option(a)}`", "required" if a.required and a.option_strings else usual(a.default), prose(m, a.help)] for a in options(parser) if a.help]
+    rows = [[f"`{option(a)}`", "required" if a.required and a.option_strings else usual(a.default), prose(m, re.sub(rf" \({re.escape(str(a.default))}\)$", "", a.help))] for a in options(parser) if a.help]
     return [f"{'###' if ' ' in words else '##'} {PACKAGE} {words} {{#{anchor(words)}}}", "",
             f"{prose(m, parser.description[0].upper() + parser.description[1:])}.", "",
             "```bash", *usage(words, parser), "```", "", *table(["Option", "Default", "What it is"], rows)]

@@ -52,7 +52,16 @@ def fullest(told):
     words = lambda text: re.search("[a-z]", re.sub(r"\*[\w.]+\*", "", text))
     covers = lambda text: re.compile(".+".join(map(re.escape, text.split("…")))).fullmatch
     told = [t for t in told if words(t[1])] or told
-    return list(dict.fromkeys((e, text) for e, text in told if not any(e == o and text != other and covers(text)(other) for o, other in told)))
+    return merged(dict.fromkeys((e, text) for e, text in told if not any(e == o and text != other and covers(text)(other) for o, other in told)))
+
+def merged(told):
+    "Errors and messages, two that differ in a single word as one: the training or validation part is empty."
+    out, apart = [], lambda a, b: len(a) == len(b) and sum(x != y for x, y in zip(a, b)) == 1
+    for e, text in told:
+        twin = next((i for i, (o, other) in enumerate(out) if e == o and apart(other.split(), text.split())), None)
+        if twin is None: out.append((e, text))
+        else: out[twin] = e, " ".join(a if a == b else f"{a} or {b}" for a, b in zip(out[twin][1].split(), text.split()))
+    return out
 
 def handed(m, call, to, inside):
     "What a call of the function or class `to`, a module and a name, puts in its messages for each parameter."
