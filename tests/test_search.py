@@ -124,7 +124,16 @@ def test_a_sound_is_found_by_its_label(page):
 def test_all_words_must_be_found(page):
     words = re.compile(r"doppler|roads", re.I)
     assert look(page, "doppler roads") and all(words.search(f["text"]) for f in look(page, "doppler roads"))
-    assert not look(page, "doppler qqqqqq")
+
+def test_a_word_that_is_nowhere_is_left_out_and_that_is_said(page):
+    found = look(page, "doppler qqqqqq")
+    assert found and found == look(page, "doppler")
+    look(page, "doppler qqqqqq")
+    assert "No results for doppler qqqqqq. These are for doppler." in page.locator(".sb-results").inner_text()
+
+@pytest.mark.parametrize("query", ["pip install", "install", "detect my own file", "m4a"])
+def test_who_wants_to_use_it_is_led_to_the_commands(page, query):
+    assert {"index.html", "cli.html#in-your-own-files"} & {f["href"].rpartition("/")[2] for f in look(page, query)[:4]}
 
 def test_words_are_marked(page):
     look(page, "log spectrogram")

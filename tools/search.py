@@ -24,14 +24,14 @@ class Section:
         self.heading, self.text, self.strong, self.links, self.sounds = "", "", [], [], []
 
 class Page(HTMLParser):
-    "What a reader sees of a rendered page, section by section; code and its outputs are left out, but for the labels of players."
+    "What a reader sees of a rendered page, section by section; code and its outputs are left out, but for commands and the labels of players."
     def __init__(self, text):
         super().__init__()
         self.open, self.crumbs, self.description = [], [], ""
         self.here = Section(1)
         self.sections = [self.here]
         main = re.search(r"<main\b.*?</main>", text, re.S)
-        self.feed(re.sub(r'<pre\b.*?</pre>|(?<=")data:[^"]*', "", main[0] if main else "", flags=re.S))
+        self.feed(re.sub(r'<pre\b(?! class="sourceCode (?:sh|bash)\b).*?</pre>|(?<=")data:[^"]*', "", main[0] if main else "", flags=re.S))
         self.title = tidy(self.sections[0].heading)
     def inside(self, *marks): return any(m in o for o in self.open for m in marks)
     def handle_starttag(self, tag, attrs):

@@ -6,7 +6,7 @@
   // ---- words: letters and digits, without capitals and accents; what an underscore joins is apart
   const fold = (text) => text.normalize("NFD").replace(/[\u0300-\u036f]/g, "").toLowerCase().replace(/iz(?=e|ing|at)/g, "is");  // ize is ise
   const words = (text) => fold(text).match(/[\p{L}\p{N}]+/gu) || [];
-  const filler = new Set("a an and are do does for how in is of on the to what where which why".split(" "));
+  const filler = new Set("a an and are do does for how i in is it me my of on own the to what where which why".split(" "));
   const singular = (w) => w.length < 4 || /(ss|us|is)$/.test(w) ? w : w.replace(/ies$/, "y").replace(/(ss|sh|ch|x)es$|s$/, "$1");
   const kept = new Map();
   const forms = (w) => {  // a word, its singular and its plural
@@ -86,11 +86,16 @@
     return known.find((k) => k.startsWith(w.slice(0, Math.max(5, Math.ceil(.6 * w.length))))) || w;
   };
 
+  // where nothing has all the words: those that one entry has, of the entry that has most of them and has them best
+  const fewer = (list) => index.map((e) => [list.filter((w) => score(e, w, [w])), e]).filter(([some]) => some.length)
+    .map(([some, e]) => [some, score(e, some.join(" "), some)]).sort((a, b) => b[0].length - a[0].length || b[1] - a[1])[0]?.[0];
+
   const find = (query) => {
     const list = asked(query), found = ranked(query, list);
     if (found.length || !list.length) return { list, found };
-    const other = list.map(respelt);
-    return other.join() === list.join() ? { list, found } : { list: other, found: ranked(other.join(" "), other), instead: other.join(" ") };
+    let other = list.map(respelt), near = ranked(other.join(" "), other);
+    if (!near.length && (other = fewer(other))) near = ranked(other.join(" "), other);
+    return near.length ? { list: other, found: near, instead: other.join(" ") } : { list, found };
   };
 
   // ---- a result, drawn
