@@ -49,7 +49,7 @@ def under_title(html, nb, of):
     "The line under a chapter's title: its number, its time, its sounds, its notebook."
     number, sounds = re.match(r"\d*", nb.name)[0], html.count('class="sb-player"')
     parts = [f"Chapter {int(number)} of {of}" if number < "90" else f"Appendix {chr(ord('A') + int(number) - 90)}"] if number else []
-    parts += [f"about {minutes(html)} minutes"] + [f"{sounds} sounds"] * (sounds > 1)
+    parts += [f"about {minutes(html)} minutes"] + [f"{sounds} sound{'s' * (sounds > 1)}"] * (sounds > 0)
     parts += [f'<a href="{notebook_address(nb)}">the notebook on GitHub</a>']
     return f'<p class="sb-meta">{" · ".join(parts)}</p>'
 
@@ -92,6 +92,13 @@ def find_home(site):
     rows = re.sub(r"\s*<url>\s*<loc>[^<]*/404\.html</loc>.*?</url>", "", pages.read_text(encoding="utf-8"), flags=re.S)
     pages.write_text(rows, encoding="utf-8")
 
+APART = re.compile(r"(?P<not><(?P<tag>pre|code|script|style)\b.*?</(?P=tag)>|<[^>]+>)|(?<=\d) (?=(?:k?Hz|dB|m?s|k?m|[kM]B|minutes?|hours?)\b)|(?<=\d) (?=± \d)|(?<=\d ±) (?=\d)", re.S)
+
+def together(html):
+    "`html` in whose text no number stands at the end of a line and its unit on the next."
+    html = re.sub(r"(<math\b(?:(?!</math>).)*</math>[.,;:?!)]+)", r'<span class="sb-together">\1</span>', html, flags=re.S)
+    return APART.sub(lambda m: m["not"] or "\u00a0", html)
+
 def finish(site, names):
     "Make the pages of the folder `site` whole; `names` maps pages to the notebooks they came from."
     media, chapters = Media(site), sum(nb.name[:2] < "90" for nb in names.values() if nb.stem != "index")
@@ -104,7 +111,7 @@ def finish(site, names):
         html = re.sub('<figure class="sb-player"', lambda m: f'<figure id="hear-{next(count)}" class="sb-player"', html)
         line = under_title(html, nb, chapters) if nb and nb.stem != "index" else ""
         html = html.replace('<div class="quarto-title-meta"></div></header>', f"{line}</header>{contents(html)}", 1)
-        html = re.sub(r"(?<=\d) ± (?=\d)", "\u00a0±\u00a0", html)
+        html = together(html)
         page.write_text(media.extract(html), encoding="utf-8")
     for css in site.rglob("*.css"):  # no fonts from the network
         text = css.read_text(encoding="utf-8")
