@@ -134,7 +134,6 @@ def _answer(detector, threshold, path, tell=lambda seconds: None, curve=False):
             if curve: answer["curve"] = [v.astype(float).tolist() for v in scores]
         except SirenbookError as e:
             answer["error"] = str(e) if str(path) in str(e) else f"{path}: {e}"
-        except UnicodeError: answer["error"] = f"{path}: a name in no encoding; rename the file"
         except OSError as e: answer["error"] = f"{path}: {e.strerror or e}"
     return answer, [str(w.message) for w in told if w.category.__name__ == "SirenbookWarning"]
 
@@ -465,8 +464,9 @@ def _add_listen(commands):
     ask.add_argument("--device", metavar="D", help="a microphone's number or name (the usual)")
     ask.add_argument("--raw", action="store_true", help="bare samples from a pipe instead")
     ask.add_argument("--sr", type=int, metavar="HZ", help="with --raw: samples a second")
-    ask.add_argument("--channels", type=int, metavar="N", help="with --raw: interleaved (1)")
-    ask.add_argument("--format", choices=FORMATS, help="with --raw: of a sample (s16)")
+    ask.add_argument("--channels", type=int, metavar="N",
+                     help="with --raw: interleaved channels (1)")
+    ask.add_argument("--format", choices=FORMATS, help="with --raw: how a sample is stored (s16)")
     ask.add_argument("--json", action="store_true", help="an object of JSON a line")
     _add_detector(ask)
     ask.set_defaults(run=_listen)
@@ -530,6 +530,7 @@ def main(
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in COMMANDS: add(commands)
+    if not (sys.argv[1:] if args is None else args): return parser.print_help(sys.stderr) or 2
     asked = parser.parse_args(args)
     try:
         from sirenbook.signals import SirenbookError

@@ -129,7 +129,8 @@ def run_clues(
             what = name, sha, fold, clue, float(f"{learned.threshold:.6g}"), int(learned.above)
             rows.append(dict(zip(CLUE_ROWS, (*what, *(round(float(m), 4) for m in marks)))))
         save_rows(rows, path)
-        print(f"{name}: {len(found)} clues on {len(folds)} folds", flush=True)
+        print(f"{name}: {len(found)} clues on {len(folds)} fold{'s' * (len(folds) > 1)}",
+              flush=True)
 
 # %% ../nbs/18_clues.ipynb #c3777078
 def chosen(
@@ -209,7 +210,7 @@ def mix(
 def swap_below(
     top:np.ndarray,       # waveform(s) of which all above the edge is kept, `(..., n_samples)`
     bottom:np.ndarray,    # waveform(s) of which all below the edge is kept, same shape
-    edge_hz:float,        # Hz
+    edge_hz:float,        # where the two meet, Hz
     sr:int=SR,            # sample rate, Hz
 ) -> np.ndarray:          # float32, same shape
     "One sound above a frequency, another one below it."

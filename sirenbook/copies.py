@@ -105,7 +105,8 @@ def fingerprint(
     return numbers[order], begin[order] * HOP_S
 
 # %% ../nbs/07_copies.ipynb #56171992
-LEAST, NEIGHBOURS, PART = 4, 64, 1 << 20   # votes; meetings of a landmark; landmarks at a time
+# least votes that make a copy; most meetings of a landmark; landmarks at a time
+LEAST, NEIGHBOURS, PART = 4, 64, 1 << 20
 
 def _index(stars):
     "All landmarks sorted by number: number, frame, and recording."
@@ -177,7 +178,7 @@ def _overlaid(first, second, sr, offset_s):
     return float(min(near.max(), 1)), (lag + (int(near.argmax()) - reach) / 2) / sr
 
 def likeness(
-    first:np.ndarray, second:np.ndarray,   # waveforms
+    first:np.ndarray, second:np.ndarray,   # waveforms, `(n_samples,)` and `(m_samples,)`
     sr:int=SR,                             # sample rate, Hz
     offset_s:float=0.0,                    # when the second begins on the first's clock, about, s
 ) -> tuple:                                # correlation, 0 to 1; and the exact offset, s
@@ -196,7 +197,7 @@ class Copy:
     first: int           # place of the one in the list
     second: int          # place of the other, a later one
     offset_s: float      # when the second begins, on the first's clock, s
-    seconds: float       # how much they share, to half a second
+    seconds: float       # how much they share, s, to half a second
     correlation: float   # 0.3 to 1
 
 def _closer(first, second, sr, frames, begin):

@@ -17,14 +17,14 @@ import numpy as np
 import soundfile as sf
 import soxr
 from .copies import warn
-from .recordings import _cut_off
+from .recordings import _blocks
 from .signals import SR, SirenbookError, SirenbookFileError
 from .spectrograms import log_mel
 from .viewing import COLORS, new_axes
 
 # %% ../nbs/20_detector.ipynb #6850afc3
 HOP = 256                                # samples from frame to frame; a frame is two hops long
-WINDOW_FRAMES, HOP_FRAMES = 124, 32      # frames in a window, and from window to window
+WINDOW_FRAMES, HOP_FRAMES = 124, 32      # frames in a window; from window to window
 WINDOW_S = HOP * (WINDOW_FRAMES + 1) / SR   # sound in a window, s
 
 class FrontEnd:
@@ -174,11 +174,11 @@ class Scores(NamedTuple):
 
 class Event(NamedTuple):
     "A siren that was heard."
-    start: float   # s
-    end: float     # s
+    start: float   # when it begins, s
+    end: float     # when it ends, s
     peak: float    # highest probability, 0 to 1
 
-LOWEST_HZ, HIGHEST_HZ = 4_000, 384_000   # sample rates that are taken
+LOWEST_HZ, HIGHEST_HZ = 4_000, 384_000   # lowest sample rate that is taken, Hz; highest
 
 def _rate(sr):
     "A sample rate that can be used, as a whole number."
@@ -276,31 +276,11 @@ class Stream(_Clocked):
 
 # %% ../nbs/20_detector.ipynb #d1db76b3
 def _file_blocks(path, sr=None):
-    "Pieces of a sound file, and their rate; refused where and as load_wav refuses it."
-    try:
-        if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
-        if not path.stat().st_size: raise SirenbookFileError(f"{path}: the file is empty")
-        with sf.SoundFile(path) as file:
-            rate, n = file.samplerate, 0
-            if sr not in (None, rate): raise SirenbookFileError(
-                f"{path}: this file has {rate} samples a second, not {sr}; leave sr out")
-            while len(block := file.read(10 * rate, dtype="float32", always_2d=True)):
-                n += len(block)
-                if not np.isfinite(block).all():
-                    raise SirenbookFileError(f"{path}: the file holds samples that are not "
-                                             "finite numbers (NaN or infinity)")
-                yield block, rate
-            cut = _cut_off(path, file, n)
-    except SirenbookError: raise
-    except PermissionError:
-        raise SirenbookFileError(f"{path}: the file may not be read") from None
-    except (sf.LibsndfileError, OSError, RuntimeError) as e:
-        reason = str(e).rpartition(": ")[2].rstrip(".").replace(". ", ", ")
-        raise SirenbookFileError(f"{path}: not a sound file that can be decoded, "
-                                 f"or one that was cut off ({reason})") from None
-    if cut: raise SirenbookFileError(
-        f"{path}: the file is cut off; it holds less sound than its header says")
-    if not n: raise SirenbookFileError(f"{path}: the file holds no samples")
+    "Pieces of a sound file, and their rate."
+    for block, rate in _blocks(path, 10):
+        if sr not in (None, rate): raise SirenbookFileError(
+            f"{path}: this file has {rate} samples a second, not {sr}; leave sr out")
+        yield block, rate
 
 # %% ../nbs/20_detector.ipynb #4a1b4e09
 def _array_blocks(wav, sr):
@@ -357,8 +337,8 @@ class _Tracking:
         self,
         threshold:float,         # an event begins where the probability reaches this
         *,
-        release:float=RELEASE,   # and goes on until the logit is so far below
-        bridge_s:float=BRIDGE_S, # or comes back within this time, s
+        release:float=RELEASE,   # it goes on until the logit is so far below the threshold's
+        bridge_s:float=BRIDGE_S, # or through a pause of up to so long, s
         min_windows:int=1,       # fewer windows than this are no event
     ):
         self.threshold, self.bridge_s = _threshold(threshold), bridge_s

@@ -33,7 +33,7 @@ def sounding(
 def level(
     wav:np.ndarray,  # waveform, `(n_samples,)`
     sr:int=SR,       # sample rate, Hz
-) -> np.ndarray:     # the same, RMS 1 where it sounds
+) -> np.ndarray:     # `(n_samples,)`, RMS 1 where it sounds
     "Scale a waveform to RMS 1 over the part of it that sounds."
     heard = wav[sounding(wav, sr)]
     return wav / np.sqrt(np.mean(np.square(heard))) if len(heard) else wav

@@ -30,7 +30,7 @@ from .viewing import new_axes
 
 # %% ../nbs/21_proving.ipynb #43cc3cee
 QUIET_SEED, SCENE_SEED, ONSET_SEED = 7, 8, 9   # nothing was learned from these
-MINUTE_S = 60.0
+MINUTE_S = 60.0  # length of a quiet minute, s
 
 def quiet_minute(
     i:int,   # which one
@@ -57,7 +57,7 @@ THRESHOLDS = tuple(np.round(1 / (1 + np.exp(-np.linspace(-3, 9.2, 62))), 6).toli
 
 def events_at(
     scores:Scores,     # of a whole sound
-    threshold:float,   # 0 to 1
+    threshold:float,   # probability that makes an event, 0 to 1
 ) -> list:             # of detector.Event
     "What the detector reports at a threshold."
     tracker = EventTracker(threshold)
@@ -118,7 +118,8 @@ def _begun(path, load, detector):
     rows = load(path) if Path(path).is_file() else []
     return [r for r in rows if r["weights"] == weights_name(detector)]
 
-ALARMS = {"weights": str, "sound": str, "hours": float, "threshold": float, "events": int}
+ALARMS = {"weights": str, "sound": str,  # columns of alarms.csv
+          "hours": float, "threshold": float, "events": int}
 
 def load_alarms(
     path,    # a results file that `run_alarms` wrote
@@ -181,7 +182,7 @@ PAUSE_S, BRIEF_S = 2.0, 0.6   # as the tracker bridges; shorter is no event
 
 def joined_spans(
     spans,            # (from, to) in s, in any order
-    pause_s=PAUSE_S,  # pauses so long or shorter are bridged
+    pause_s=PAUSE_S,  # pauses up to so long are bridged, s
 ) -> list:            # (from, to) in s, in order and apart
     "Stretches of one siren as one."
     whole = []
@@ -192,7 +193,7 @@ def joined_spans(
 
 def heard_spans(
     truth:dict,         # as `load_truth` gives it
-    snr_db=HEARD_DB,    # a siren so far above the rest is heard
+    snr_db=HEARD_DB,    # a siren so far above the rest is heard, dB
 ) -> list:              # (from, to) in s
     "When a siren is to be heard, which is not always when it sounds."
     at = np.flatnonzero(np.nan_to_num(truth["snr_db"], nan=-np.inf) > snr_db)
@@ -202,7 +203,7 @@ def heard_spans(
 # %% ../nbs/21_proving.ipynb #e1f987a3
 def bare_events(
     scores:Scores,     # of a whole sound
-    threshold:float,   # 0 to 1
+    threshold:float,   # probability that makes an event, 0 to 1
 ) -> list:             # of detector.Event
     "The plain way: each run of windows at or above the threshold is an event."
     times, p = scores
@@ -217,7 +218,7 @@ def levels(
     events_of,               # threshold -> list of Event
     seconds:float,           # length of the sound, s
     thresholds=THRESHOLDS,   # rising
-) -> np.ndarray:             # highest threshold at which an event covers each tenth of a second
+) -> np.ndarray:             # highest threshold of an event over each tenth of a second, `(n_tenths,)`
     "All that an event logic would say, at every threshold, in one curve."
     curve = np.zeros(round(seconds / STEP_S))
     for t in thresholds:
@@ -388,7 +389,7 @@ def alarms(
 
 def outcome(
     spans,          # (begins, ends) of alarms, s
-    onset_s:float,  # when the siren begins
+    onset_s:float,  # when the siren begins, s
 ):                  # ("found", seconds), ("missed", None), or ("early", None): it was on before
     "How long somebody waited for the alarm."
     if any(a < onset_s < b for a, b in spans): return "early", None
@@ -449,7 +450,7 @@ def run_latency(
 # %% ../nbs/21_proving.ipynb #df8d8ce2
 def waits(
     rows,           # of `load_latency`
-) -> np.ndarray:    # s, rising; infinity where the alarm never came; early ones left out
+) -> np.ndarray:    # s, rising, `(n,)`; infinity where the alarm never came; early ones left out
     "How long each siren had to be waited for."
     return np.sort([np.inf if r["latency_s"] is None else r["latency_s"]
                     for r in rows if r["outcome"] != "early"])
@@ -541,8 +542,9 @@ def worst(
     return sorted(clips, key=lambda c: c["p"] * (1 if label == "emergency" else -1))[:n]
 
 # %% ../nbs/21_proving.ipynb #455f4599
-PEERS = {"name": str, "learned_from_street": str, "roc_auc": float, "found_at_5": float,
-         "found_at_1": float} | dict.fromkeys(("ms_per_s", "times", "peak_mb", "start_s"), maybe)
+PEERS = {"name": str, "learned_from_street": str,  # columns of peers.csv
+         "roc_auc": float, "found_at_5": float, "found_at_1": float,
+         "ms_per_s": maybe, "times": maybe, "peak_mb": maybe, "start_s": maybe}
 
 def load_peers(
     path,    # a table that benchmarks/detector.py wrote

@@ -51,6 +51,10 @@ def siren_probability(
 # %% ../nbs/08_recordings.ipynb #e43ccb3c
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # files that are read as recordings
 
+def _advice(path):
+    "What to do with a file of another kind."
+    return "" if path.suffix.lower() in SUFFIXES else "; make a wav file of it, with ffmpeg for instance"
+
 def _cut_off(path, file, n_read):
     "Whether a file holds less sound than its header promises."
     if n_read < file.frames: return True
@@ -68,26 +72,33 @@ def _cut_off(path, file, n_read):
     unknown = said >= 0xFFFFF000 or 0x7FFFE000 <= said <= 0x80000000
     return there < said and not unknown
 
-def _decode(path):
-    "The samples of a file, `(n_samples, n_channels)`, and their rate."
-    if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
-    if not path.stat().st_size: raise SirenbookFileError(f"{path}: the file is empty")
+# %% ../nbs/08_recordings.ipynb #7dd61f64
+def _blocks(path, seconds=None):
+    "The samples of a file, `(n, n_channels)`, whole or in pieces, each with their rate."
     try:
+        if not path.is_file(): raise SirenbookFileError(f"{path}: there is no such file")
+        if not path.stat().st_size: raise SirenbookFileError(f"{path}: the file is empty")
         with sf.SoundFile(path) as file:
-            wav, rate = file.read(dtype="float32", always_2d=True), file.samplerate
-            cut = _cut_off(path, file, len(wav))
+            n, size = 0, int(seconds * file.samplerate) if seconds else -1
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
+                n += len(block)
+                if not np.isfinite(block).all(): raise SirenbookFileError(
+                    f"{path}: the file holds samples that are not finite numbers "
+                    "(NaN or infinity)")
+                yield block, file.samplerate
+            if _cut_off(path, file, n): raise SirenbookFileError(
+                f"{path}: the file is cut off; it holds less sound than its header says")
+        if not n: raise SirenbookFileError(f"{path}: the file holds no samples")
+    except SirenbookError: raise
     except PermissionError:
         raise SirenbookFileError(f"{path}: the file may not be read") from None
+    except UnicodeError:
+        raise SirenbookFileError(f"{path}: a name in no encoding; rename the file") from None
     except (sf.LibsndfileError, OSError, RuntimeError) as e:
         reason = str(e).rpartition(": ")[2].rstrip(".").replace(". ", ", ")
-        raise SirenbookFileError(f"{path}: not a sound file that can be decoded, "
-                                 f"or one that was cut off ({reason})") from None
-    if cut:
-        raise SirenbookFileError(
-            f"{path}: the file is cut off; it holds less sound than its header says")
-    return wav, rate
+        raise SirenbookFileError(f"{path}: not a sound file that can be decoded, or one that "
+                                 f"was cut off ({reason}){_advice(path)}") from None
 
-# %% ../nbs/08_recordings.ipynb #7dd61f64
 def load_wav(
     path,          # a wav, flac, ogg or mp3 file
     sr:int=SR,     # sample rate wanted, Hz
@@ -95,14 +106,9 @@ def load_wav(
     "Read a recording, average its channels, and resample it."
     if sr != int(sr) or sr < 1:
         raise SirenbookError(f"sr is a whole number of samples a second, not {sr}")
-    wav, rate = _decode(Path(path))
-    if not len(wav): raise SirenbookFileError(f"{path}: the file holds no samples")
-    if not np.isfinite(wav).all():
-        raise SirenbookFileError(
-            f"{path}: the file holds samples that are not finite numbers (NaN or infinity)")
+    [(wav, rate)] = _blocks(Path(path))
     wav = wav[:, 0] if wav.shape[1] == 1 else wav.mean(1)
-    if rate != sr: wav = soxr.resample(wav, rate, sr)
-    return np.clip(wav, -1, 1)
+    return np.clip(wav if rate == sr else soxr.resample(wav, rate, sr), -1, 1)
 
 # %% ../nbs/08_recordings.ipynb #a789253e
 @dataclass
@@ -131,14 +137,17 @@ class Dataset:
         self,
         label:str,   # the class, a name in CLASSES
     ) -> float:
-        "How long the recordings of one class are together."
+        "How long the recordings of one class are together, min."
         return sum(r.seconds for r in self.recordings if r.label == label) / 60
 
     def __repr__(self):
-        ours = lambda c: [r for r in self.recordings if r.label == c]
-        return "\n".join([f"Dataset {self.name!r}"] + [
-            f"  {c}: {len(ours(c))} recordings in {len({r.group for r in ours(c)})} groups, "
-            f"{self.minutes(c):.2f} minutes" for c in self.classes])
+        lines = [f"Dataset {self.name!r}"]
+        for c in self.classes:
+            ours = [r for r in self.recordings if r.label == c]
+            k = len({r.group for r in ours})
+            lines.append(f"  {c}: {len(ours)} recordings in {k} group{'s' * (k != 1)}, "
+                         f"{self.minutes(c):.2f} minutes")
+        return "\n".join(lines)
 
 # %% ../nbs/08_recordings.ipynb #aed8e978
 def _manifest(folder):

@@ -382,13 +382,13 @@ def plot_verdict(
     title:str="",         # what there is to see
 ):                        # the axes
     "Dots for every run: random split against leak-free split, model by model."
-    models = [*SETUPS, *BASELINES]
+    models, said = [*SETUPS, *BASELINES], dict(zip(SPLITS, ("random split", "leak-free split")))
     for j, (split, color) in enumerate(zip(SPLITS, ("#999999", "black"))):
         for wiring, marker in zip((*WIRINGS, ""), "o^s"):
             mine = pick(rows, dataset=dataset, split=split, wiring=wiring)
             at = [models.index((r["model"], r["features"])) + 0.3 * j - 0.15 for r in mine]
             ax.plot([100 * r[measure] for r in mine], at, marker, color=color, alpha=.7, ms=6,
-                    label=f"{split} split, {wiring or 'baseline'}")
+                    label=f"{said[split]}, {wiring or 'baseline'}")
     if measure == "accuracy":
         ax.plot([ARTICLE[s] for s in SETUPS], range(len(SETUPS)), "|", color="tab:purple",
                 ms=22, mew=2)

@@ -61,7 +61,7 @@ class Path:
         return t - (np.sqrt(av ** 2 + room * aa) - av) / room
 
 # %% ../nbs/06_roads.ipynb #992d0f14
-TAPS, STEPS = 10, 4096  # neighbours that make a value, and places between two samples
+TAPS, STEPS = 10, 4096  # neighbours that make a value; places between two samples
 
 def _kernel(beta=7.5):
     "Weights of the neighbours for every place between two samples, `(STEPS + 1, TAPS)`."
@@ -264,8 +264,8 @@ def _agc(wav, rng, sr):
 
 # %% ../nbs/06_roads.ipynb #96fedaec
 def mu_law(
-    wav:np.ndarray,  # waveform within [-1, 1]
-) -> np.ndarray:     # the same, rounded to 8 bits on a curved scale
+    wav:np.ndarray,  # waveform within [-1, 1], `(n_samples,)`
+) -> np.ndarray:     # same shape, rounded to 8 bits on a curved scale
     "Rounded to 8 bits on the mu-law curve (mu = 255) that ITU-T G.711 follows in segments."
     code = np.round(127 * np.sign(wav) * np.log1p(255 * np.minimum(np.abs(wav), 1)) / np.log(256))
     return np.sign(code) * (256 ** np.abs(code / 127) - 1) / 255
@@ -316,8 +316,8 @@ class Scene:
     siren: str              # kind of siren, or "" where there is none
     events: list            # an Event for each stretch in which the siren sounds
     time_s: np.ndarray      # middle of each tenth of a second, s, `(n_steps,)`
-    distance_m: np.ndarray  # of the siren; NaN where there is none, `(n_steps,)`
-    snr_db: np.ndarray      # siren over the rest before the microphone, dB; NaN as above
+    distance_m: np.ndarray  # distance of the siren, m, `(n_steps,)`; NaN where there is none
+    snr_db: np.ndarray      # siren over the rest before the microphone, dB, `(n_steps,)`
 
 # %% ../nbs/06_roads.ipynb #c2d9c7bf
 FARTHEST_M, LEAD_S = 150.0, 0.5   # no vehicle is farther; sound from there is under way, s

@@ -39,8 +39,8 @@ def tone(
 SPEED_OF_SOUND_MPS = 343.2  # in dry air at 20 °C, m/s (ISO 9613-1)
 
 def wavelength_m(
-    frequency_hz:float,  # Hz
-) -> float:              # m
+    frequency_hz:float,  # frequency, Hz
+) -> float:              # wavelength, m
     "The length of one cycle in air at 20 °C."
     return SPEED_OF_SOUND_MPS / frequency_hz
 
@@ -71,7 +71,7 @@ def quantize(
     wav:np.ndarray,  # waveform within [-1, 1], `(n_samples,)`
     bits:int,        # bits for each sample, 1 to 32
     rng=None,        # np.random.Generator: adds triangular dither, two steps wide, first
-) -> np.ndarray:     # the rounded waveform, float32
+) -> np.ndarray:     # rounded waveform, float32 `(n_samples,)`
     "Round a waveform to 2**bits levels."
     if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not 1 <= bits <= 32:
         raise SirenbookError(f"bits is a whole number from 1 to 32, not {bits!r}")

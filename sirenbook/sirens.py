@@ -94,12 +94,12 @@ def overtones(
 
 # %% ../nbs/04_sirens.ipynb #2563129c
 def horn_gain(
-    f_hz:np.ndarray,       # frequencies, Hz
+    f_hz:np.ndarray,       # frequencies, Hz, any shape
     *,
-    low_hz:float=450,      # below this the horn gives way, 12 dB an octave
-    high_hz:float=4000,    # above this too
+    low_hz:float=450,      # below this, Hz, the horn gives way, 12 dB an octave
+    high_hz:float=4000,    # above this, Hz, too
     peaks=((1200, 1.6),),  # resonances: (Hz, gain)
-) -> np.ndarray:           # gain at each frequency
+) -> np.ndarray:           # gain, same shape
     "How much of each frequency a horn loudspeaker passes."
     squared = np.square(np.maximum(f_hz, 1e-3))
     lost = (1 + np.square(low_hz ** 2 / squared)) * (1 + np.square(squared / high_hz ** 2))
@@ -114,7 +114,7 @@ def loudspeaker(
     wav:np.ndarray,   # waveform, `(n_samples,)`
     sr:int=SR,        # sample rate, Hz
     **horn,           # the horn, as `horn_gain` takes it
-) -> np.ndarray:      # float64, same length
+) -> np.ndarray:      # float64, `(n_samples,)`
     "A waveform as a horn loudspeaker passes it."
     n = len(wav) + sr // 20            # room at the end, so that it does not ring into the start
     n_fft = min(odd * 2 ** int(np.ceil(np.log2(n / odd))) for odd in (1, 3, 9, 15, 25))
@@ -124,7 +124,7 @@ def loudspeaker(
 # %% ../nbs/04_sirens.ipynb #cf10bf19
 def unit(
     wav:np.ndarray,  # waveform, `(n_samples,)`
-) -> np.ndarray:     # the same at RMS 1; silence stays silent
+) -> np.ndarray:     # at RMS 1, `(n_samples,)`; silence stays silent
     "Scale a waveform to RMS 1."
     return wav / max(rms(wav), 1e-12)
 
@@ -144,11 +144,11 @@ def yelp_hz(
     seconds:float,        # length, s
     sr:int=SR,            # sample rate, Hz
     *,
-    low_hz:float=500,     # Hz
-    high_hz:float=1800,   # Hz
-    period_s:float=0.35,  # s
+    low_hz:float=500,     # lowest frequency, Hz
+    high_hz:float=1800,   # highest frequency, Hz
+    period_s:float=0.35,  # one rise and fall, s
     **sweep,              # phase, shape and rise, as `wail_hz` takes them
-) -> np.ndarray:          # Hz, `(n_samples,)`
+) -> np.ndarray:          # frequency of the lowest tone, Hz, `(n_samples,)`
     "The tune of a yelp (defaults: Federal Signal PA300)."
     return wail_hz(seconds, sr, low_hz=low_hz, high_hz=high_hz, period_s=period_s, **sweep)
 
@@ -157,12 +157,12 @@ def phaser_hz(
     seconds:float,            # length, s
     sr:int=SR,                # sample rate, Hz
     *,
-    low_hz:float=700,         # Hz
-    high_hz:float=1900,       # Hz
-    period_s:float=1 / 14,    # s
+    low_hz:float=700,         # lowest frequency, Hz
+    high_hz:float=1900,       # highest frequency, Hz
+    period_s:float=1 / 14,    # one rise and fall, s
     rise:float=0.85,          # share of the period that rises
     **sweep,                  # phase and shape, as `wail_hz` takes them
-) -> np.ndarray:              # Hz, `(n_samples,)`
+) -> np.ndarray:              # frequency of the lowest tone, Hz, `(n_samples,)`
     "The tune of a phaser (illustrative)."
     return wail_hz(seconds, sr, low_hz=low_hz, high_hz=high_hz, period_s=period_s, rise=rise,
                    **sweep)

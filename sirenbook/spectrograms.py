@@ -16,7 +16,7 @@ def tukey(
     n:int,             # length, samples
     alpha:float=0.25,  # share of the window that fades
 ) -> np.ndarray:       # the window, `(n,)`
-    "A periodic Tukey window, equal to scipy.signal.windows.tukey(n, alpha, sym=False)."
+    "A periodic Tukey window, as SciPy makes it."
     edge = np.minimum(np.arange(n), n - np.arange(n)) / (alpha * n / 2)
     return np.where(edge < 1, 0.5 * (1 - np.cos(np.pi * edge)), 1.0)
 

@@ -243,8 +243,8 @@ def sources(
 
 # %% ../nbs/22_teaching.ipynb #1302ae32
 def calibrate(
-    logit:np.ndarray,   # `(n,)`
-    siren:np.ndarray,   # whether there was one, bool `(n,)`
+    logit:np.ndarray,   # logit of each clip, `(n,)`
+    siren:np.ndarray,   # whether it holds a siren, bool `(n,)`
     groups,             # group of each, `(n,)`
 ) -> tuple:             # (slope, offset): the probability is sigmoid(slope * logit + offset)
     "Platt's scaling, by Newton's method; each group counts once, both classes equally."

@@ -38,11 +38,13 @@ def _check(model, part, name):
                              f"the {name} part has {X.shape[1:]}")
     if not set(np.unique(y)) <= set(range(len(CLASSES))):
         raise SirenbookError(f"the labels of the {name} part are not class numbers")
-    if name != "validation" and len(np.unique(y)) < 2:
-        raise SirenbookError(f"the {name} part holds one class only")
     if not all(np.isfinite(X[i:i + 256]).all() for i in range(0, len(X), 256)):
         raise SirenbookError(f"the {name} part holds NaN or infinity")
     return X, y.astype(np.float32)
+
+def _check_classes(y, name):
+    "Whether labels are of both classes."
+    if len(np.unique(y)) < 2: raise SirenbookError(f"the {name} part holds one class only")
 
 # %% ../nbs/11_training.ipynb #0b640cb6
 @dataclass
@@ -74,17 +76,18 @@ def _save(model, path):
 
 # %% ../nbs/11_training.ipynb #bbf1b11e
 def train(
-    model,                 # a compiled keras model; trained in place
+    model,                 # a compiled keras model, trained in place
     train,                 # (X, y) to learn from
     validation,            # (X, y) that chooses the epoch
     epochs:int=10,         # times through the training part
     batch_size:int=32,     # inputs in a batch
-    seed:int=0,            # seed of shuffling and dropout
+    seed:int=0,            # of shuffling and dropout
     *,
-    checkpoint=None,       # a .keras file for the best epoch; None keeps it in the model only
+    checkpoint=None,       # a .keras file for the best epoch, or None for no file
 ) -> Training:
-    "Fit a model and leave it with the weights of the epoch that validates best."
+    "Fit a model and keep the weights of the epoch that validates best."
     X, y = _check(model, train, "training")
+    _check_classes(y, "training")
     X_val, y_val = _check(model, validation, "validation")
     if checkpoint: _check_path(checkpoint)
     set_seed(seed)
@@ -119,8 +122,9 @@ class Scores:
         **what,   # columns that say what was scored
     ) -> dict:    # column -> value, the measures as text
         "The three measures as a row of a table, after whatever says what was scored."
-        return what | {m.replace("_", " "): f"{getattr(self, m):.3f}"
-                       for m in ("accuracy", "balanced_accuracy", "roc_auc")}
+        return what | {name: f"{value:.3f}" for name, value in {
+            "accuracy": self.accuracy, "balanced accuracy": self.balanced_accuracy,
+            "ROC AUC": self.roc_auc}.items()}
 
     def roc(self) -> tuple:  # (false alarm rates, shares of sirens found)
         "The ROC curve, with sirens as what is to be found."
@@ -145,6 +149,7 @@ def evaluate(
 ) -> Scores:
     "Score a model on a test part."
     X, y = _check(model, test, "test")
+    _check_classes(y, "test")
     return score(y.astype(int), _outputs(model, X))
 
 def _outputs(model, X):

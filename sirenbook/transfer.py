@@ -45,7 +45,7 @@ def hear(
 # %% ../nbs/19_transfer.ipynb #0df9ae44
 def vary(
     x:np.ndarray,              # a window, log-mel, float32 `(124, 64)`
-    other:np.ndarray,          # a window without a siren, to lie beneath
+    other:np.ndarray,          # a window without a siren, to lie beneath, `(124, 64)`
     rng:np.random.Generator,   # source of chance
 ) -> np.ndarray:               # float32 `(124, 64)`
     "The same sound in another recording."

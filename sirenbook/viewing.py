@@ -119,7 +119,7 @@ def plot_features(
     return ax
 
 # %% ../nbs/02_viewing.ipynb #52b57cbb
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # in MP3, Hz
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # rates MP3 knows, Hz
 
 def mp3(
     wav:np.ndarray,  # waveform within [-1, 1], `(n_samples,)`
@@ -148,7 +148,8 @@ def _picture(wav, sr, view, top_hz):
         ax.set(xlim=(0, len(wav) / sr), ylim=(-1, 1))
     else:                                     # mirrored at both ends, so that the picture begins at 0 s
         edge = min(256, len(wav) - 1)
-        plot_spectrogram(np.pad(wav, edge, "reflect"), sr, ax, range_db=70).set(
+        longer = np.pad(wav, (edge, min(2 * edge, len(wav) - 1)), "reflect")
+        plot_spectrogram(longer, sr, ax, range_db=70).set(
             xlim=np.array([0, len(wav)]) / sr + edge / sr, ylim=(0, top_hz))
     ax.axis("off")
     file = io.BytesIO()
@@ -156,7 +157,7 @@ def _picture(wav, sr, view, top_hz):
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 # %% ../nbs/02_viewing.ipynb #d43bfa69
-PLAYED = 0.5  # amplitude of what is heard, of what was given: -6 dB for every sound alike
+PLAYED = 0.5  # players sound at half the amplitude they were given, -6 dB, every sound alike
 
 _PLAYER = """<figure class="sb-player" style="margin:0 0 1em;flex:1 1 15em;min-width:12em;max-width:42em">
 <figcaption>{label}</figcaption>
@@ -193,7 +194,7 @@ def play(
         raise SirenbookError(f"view is 'spectrogram' or 'wave', not {view!r}")
     sound = base64.b64encode(mp3(PLAYED * np.asarray(wav, np.float32), sr)).decode()
     seconds, top_hz = len(wav) / sr, min(4000, sr / 2)
-    length = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"
+    length = f"{int(10 * seconds + 0.5) / 10} s" if seconds >= 1 else f"{seconds:.2g} s"
     label, top, low = html.escape(label or f"{length} of sound"), f"{top_hz / 1000:g} kHz", "0"
     alt, ink, edge = f"Spectrogram, 0 to {top} over {length}: {label}", "#fff", "#000"
     if view == "wave":
@@ -243,7 +244,7 @@ def plot_curves(
     ax.plot(epochs, history["val_loss"], "o-", color="black", label="validation part")
     if best_epoch: ax.axvline(best_epoch, ls=":", color="black", label="kept")
     ax.set(xlabel="epoch", ylabel="loss (binary cross-entropy)", title=title, xticks=epochs)
-    ax.legend()
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, frameon=False)
     return ax
 
 # %% ../nbs/02_viewing.ipynb #5a05f985

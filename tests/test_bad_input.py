@@ -1,5 +1,5 @@
 """Files and folders as people have them, good and bad: good ones load, bad ones get one sentence."""
-import os, shutil
+import os, shutil, sys
 
 import numpy as np
 import pytest
@@ -116,6 +116,11 @@ def test_truncated_by_a_few_bytes(tmp_path, suffix):
     path = write(tmp_path/f"cut{suffix}", tone(440, 6))
     path.write_bytes(path.read_bytes()[:-40])
     with complains("cut", kind=SirenbookFileError): load_wav(path)
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file has an encoding")
+def test_a_name_in_no_encoding(tmp_path):
+    path = write(tmp_path/"cafe.wav").rename(tmp_path/os.fsdecode(b"caf\xe9.wav"))
+    with complains("rename", kind=SirenbookFileError): load_wav(path)
 
 def test_unreadable(tmp_path):
     path = write(tmp_path/"shut.wav")

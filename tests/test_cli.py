@@ -83,11 +83,16 @@ def test_help_of_every_command(capsys):
 
 # ---- not done
 
-@pytest.mark.parametrize("words", ["", "datasets", "dataset", "dataset sirens", "dataset roadside", "dataset roadside --out x", "dataset roadside --hours 1",
+@pytest.mark.parametrize("words", ["datasets", "dataset", "dataset sirens", "dataset roadside", "dataset roadside --out x", "dataset roadside --hours 1",
                                    "dataset roadside --hours many --out x", "dataset roadside --hours 1 --seed 1.5 --out x", "dataset roadside --hours 1 --out x --workers two"])
 def test_wrong_usage(words, capsys, tmp_path):
     with pytest.raises(SystemExit) as end: main(words.split())
     assert end.value.code == 2 and "usage: sirenbook" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+def test_nothing_asked_is_answered_with_what_there_is_to_ask(capsys):
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "usage: sirenbook" in err and all(f"\n    {command} " in err for command in ("detect", "listen", "dataset", "download", "train"))
 
 @pytest.mark.parametrize("given, word", [("--hours 0", "hours"), ("--hours -1", "hours"), ("--hours nan", "hours"), ("--hours inf", "hours"), ("--seed -1", "seed"),
                                          ("--seconds 0", "seconds"), ("--workers 0", "workers")])

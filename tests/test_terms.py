@@ -38,7 +38,7 @@ def forms(names):
 
 class Term:
     def __init__(self, name, text):
-        self.name, self.chapter = name, (re.findall(r"\]\((\w+\.ipynb)\)", text) or [""])[-1]
+        self.name, self.chapter = name, (re.findall(r"\]\((\w+\.ipynb)(?:#[\w-]+)?\)", text) or [""])[-1]
         self.names = [name, *re.findall(r"\*\*(.+?)\*\*", text)]
         self.pattern = forms(self.names)
     def is_explained_in(self, text): return any(self.pattern.fullmatch(i) for i in italics(text))
