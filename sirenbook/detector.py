@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
-import soundfile as sf
 import soxr
 from .copies import warn
 from .recordings import _blocks

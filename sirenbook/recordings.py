@@ -51,9 +51,11 @@ def siren_probability(
 # %% ../nbs/08_recordings.ipynb #e43ccb3c
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # files that are read as recordings
 
-def _advice(path):
-    "What to do with a file of another kind."
-    return "" if path.suffix.lower() in SUFFIXES else "; make a wav file of it, with ffmpeg for instance"
+def _undecoded(path, error):
+    "What the decoder says, and what to do with a file of another kind."
+    said = str(error).rpartition(": ")[2].rstrip(".").replace(". ", ", ")
+    more = "" if path.suffix.lower() in SUFFIXES else "; convert it to wav first, with ffmpeg say"
+    return f"({said}){more}"
 
 def _cut_off(path, file, n_read):
     "Whether a file holds less sound than its header promises."
@@ -86,6 +88,7 @@ def _blocks(path, seconds=None):
                     f"{path}: the file holds samples that are not finite numbers "
                     "(NaN or infinity)")
                 yield block, file.samplerate
+                if len(block) != size: break  # it was all, or the last piece; or there is damage
             if _cut_off(path, file, n): raise SirenbookFileError(
                 f"{path}: the file is cut off; it holds less sound than its header says")
         if not n: raise SirenbookFileError(f"{path}: the file holds no samples")
@@ -95,9 +98,8 @@ def _blocks(path, seconds=None):
     except UnicodeError:
         raise SirenbookFileError(f"{path}: a name in no encoding; rename the file") from None
     except (sf.LibsndfileError, OSError, RuntimeError) as e:
-        reason = str(e).rpartition(": ")[2].rstrip(".").replace(". ", ", ")
         raise SirenbookFileError(f"{path}: not a sound file that can be decoded, or one that "
-                                 f"was cut off ({reason}){_advice(path)}") from None
+                                 f"was cut off {_undecoded(path, e)}") from None
 
 def load_wav(
     path,          # a wav, flac, ogg or mp3 file

@@ -194,7 +194,7 @@ def play(
         raise SirenbookError(f"view is 'spectrogram' or 'wave', not {view!r}")
     sound = base64.b64encode(mp3(PLAYED * np.asarray(wav, np.float32), sr)).decode()
     seconds, top_hz = len(wav) / sr, min(4000, sr / 2)
-    length = f"{int(10 * seconds + 0.5) / 10} s" if seconds >= 1 else f"{seconds:.2g} s"
+    length = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"
     label, top, low = html.escape(label or f"{length} of sound"), f"{top_hz / 1000:g} kHz", "0"
     alt, ink, edge = f"Spectrogram, 0 to {top} over {length}: {label}", "#fff", "#000"
     if view == "wave":

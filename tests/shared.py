@@ -41,7 +41,7 @@ def is_sentence(text): return "\n" not in text and len(text) < 400 and not re.se
 @contextmanager
 def complains(*names, kind=SirenbookError):
     "What is done within must raise our own error, in one sentence that holds `names`."
-    with pytest.raises(kind) as caught: yield
+    with pytest.raises(kind) as caught: yield caught
     text = str(caught.value)
     assert is_sentence(text), f"not one sentence: {text!r}"
     for name in names: assert str(name) in text, f"{text!r} does not name {name}"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from shared import complains, real, write, write_folder
 from sirenbook.chunks import chunk, chunk_dataset, group_split
+from sirenbook.detector import _file_blocks
 from sirenbook.networks import inputs
 from sirenbook.recordings import CLASSES, SUFFIXES, load_dataset, load_wav
 from sirenbook.signals import SirenbookFileError, load_rows, save_rows, tone
@@ -116,6 +117,23 @@ def test_truncated_by_a_few_bytes(tmp_path, suffix):
     path = write(tmp_path/f"cut{suffix}", tone(440, 6))
     path.write_bytes(path.read_bytes()[:-40])
     with complains("cut", kind=SirenbookFileError): load_wav(path)
+
+@pytest.mark.parametrize("suffix", [".ogg", ".mp3"])
+@pytest.mark.parametrize("share", [.2, .4, .6, .8])
+def test_damaged_within(tmp_path, suffix, share):
+    "A decoder may stumble over what is lost and go on."
+    path = write(tmp_path/f"x{suffix}", np.random.default_rng(0).normal(0, .1, 16000 * 8))
+    content, at = path.read_bytes(), int(share * path.stat().st_size)
+    path.write_bytes(content[:at] + content[at + 2000:])
+    for read in (load_wav, lambda path: list(_file_blocks(path))):
+        with complains(path, "cut off", kind=SirenbookFileError): read(path)
+
+def test_a_file_of_another_kind(tmp_path):
+    for name, told in (("street.m4a", True), ("street.wav", False)):
+        path = tmp_path/name
+        path.write_bytes(bytes(range(256)) * 20)
+        with complains(path, "decoded", kind=SirenbookFileError) as caught: load_wav(path)
+        assert ("ffmpeg" in str(caught.value)) == told
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every name of a file has an encoding")
 def test_a_name_in_no_encoding(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from shared import ROOT
 
 sys.path.insert(0, str(ROOT/"tools"))
-import common, formulas  # noqa: E402
+import common, finish, formulas  # noqa: E402
 
 def page_of(nb): return f"{common.page_name(nb.name)}.html"
 
@@ -125,7 +125,7 @@ def test_numbers_are_those_of_the_files(visit, site):
     chapters = [nb for nb in NOTEBOOKS[1:] if nb.name < "90"]
     for i, nb in enumerate(chapters, 1):
         assert int(nb.name[:2]) == i
-        assert re.search(rf'<p class="sb-meta">Chapter {i} of {len(chapters)} · about \d+\sminutes', (site/page_of(nb)).read_text(encoding="utf-8"))
+        assert re.search(rf'<p class="sb-meta">Chapter {i} of {len(chapters)} · about \d+\u00a0minutes', (site/page_of(nb)).read_text(encoding="utf-8"))
 
 @every_chapter
 def test_contents_of_the_page(visit, nb):
@@ -152,6 +152,12 @@ def test_names_lead_where_they_mean(site, pages):
     assert not {"noises.html#train", "recordings.html#download"} & set(leads("cli.html"))
     assert "sirens.html#draw" not in leads("figures.html") and "chunks.html#chunk" in leads("chunks.html")
     assert sum(len(leads(page_of(nb))) for nb in NOTEBOOKS) > 40
+
+def test_numbers_and_their_units_stay_together():
+    kept = '<p title="x > 1 s">', "<!-- 1 s -->", "<code>1 s</code>", "<pre>1 s</pre>", "<script>'1 s <math>x</math>.'</script>", "1 sample", "<math><mi>x</mi></math> or"
+    assert finish.together("".join(kept)) == "".join(kept)
+    assert finish.together("<p>1 s, 16 kHz and 97 %: 0.7 ± 0.1") == "<p>1\u00a0s, 16\u00a0kHz and 97\u00a0%: 0.7\u00a0±\u00a00.1"
+    assert finish.together("<math>x</math> <math>y</math>. <math>z</math>") == '<math>x</math> <span class="sb-together"><math>y</math>.</span> <math>z</math>'
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_theme_toggle(visit, theme):

@@ -92,12 +92,16 @@ def find_home(site):
     rows = re.sub(r"\s*<url>\s*<loc>[^<]*/404\.html</loc>.*?</url>", "", pages.read_text(encoding="utf-8"), flags=re.S)
     pages.write_text(rows, encoding="utf-8")
 
-APART = re.compile(r"(?P<not><(?P<tag>pre|code|script|style)\b.*?</(?P=tag)>|<[^>]+>)|(?<=\d) (?=(?:k?Hz|dB|m?s|k?m|[kM]B|minutes?|hours?)\b)|(?<=\d) (?=± \d)|(?<=\d ±) (?=\d)", re.S)
+APART = re.compile(r"""
+    (?P<kept> <(?P<tag>pre|code|script|style)\b.*?</(?P=tag)> | <!--.*?--> )
+    | (?P<formula> <math\b(?:(?!</math>).)*</math>[.,;:?!)]+ )
+    | (?P<markup> </?[a-zA-Z!](?:"[^"]*"|'[^']*'|[^'">])*> )
+    | (?<=\d)[ ](?=(?:k?Hz|dB|m?s|k?m|[kM]B|bits?|seconds?|minutes?|hours?)\b|%|°C|±[ ]\d) | (?<=\d[ ]±)[ ](?=\d)
+    """, re.S | re.X)
 
 def together(html):
-    "`html` in whose text no number stands at the end of a line and its unit on the next."
-    html = re.sub(r"(<math\b(?:(?!</math>).)*</math>[.,;:?!)]+)", r'<span class="sb-together">\1</span>', html, flags=re.S)
-    return APART.sub(lambda m: m["not"] or "\u00a0", html)
+    "`html` in whose text no line ends between a number and its unit, or between a formula and its full stop."
+    return APART.sub(lambda m: f'<span class="sb-together">{m[0]}</span>' if m["formula"] else "\u00a0" if m[0] == " " else m[0], html)
 
 def finish(site, names):
     "Make the pages of the folder `site` whole; `names` maps pages to the notebooks they came from."
