@@ -290,7 +290,7 @@ def test_files_are_refused_in_the_words_of_load_wav(detector, tmp_path, how):
 def test_a_file_that_may_not_be_read(detector, tmp_path, monkeypatch):
     path = write(tmp_path/"a.wav")
     def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied")
-    monkeypatch.setattr("sirenbook.detector.sf.SoundFile", refuse)
+    monkeypatch.setattr("sirenbook.recordings.sf.SoundFile", refuse)
     with complains("a.wav", "may not be read", kind=SirenbookFileError): detector.score(path)
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
