@@ -501,7 +501,7 @@ def _add_train(commands):
 
 # %% ../nbs/24_cli.ipynb #ac8be7d7
 COMMANDS = (_add_detect, _add_listen, _add_dataset, _add_download, _add_train,
-            _add_experiment)
+            _add_experiment)   # each adds its parser to those of `sirenbook`
 
 @contextmanager
 def _plain_warnings():

@@ -265,7 +265,8 @@ def transplants(
 NETWORKS = (("cnn", "spectrogram", "printed"), ("cnn", "spectrogram", "chained"),
             ("lstm", "spectrogram", "printed"), ("cnn", "time", "printed"),
             ("lstm", "time", "printed"))   # (model, features, wiring)
-EDGES_HZ = (0, 20, 100, 250, 500, 750, 1000, 1250, 1500, 2000, *range(2500, 8001, 500))
+EDGES_HZ = (0, 20, 100, 250, 500, 750, 1000, 1250, 1500, 2000,
+            *range(2500, 8001, 500))   # of the bands that are hidden in turn, Hz
 SIREN_HZ = (500, 2000)    # most of a siren's lowest tone lies here
 _WHO = {"dataset": str, "dataset_sha256": str, "model": str, "features": str, "wiring": str,
         "fold": int}

@@ -105,8 +105,7 @@ def fingerprint(
     return numbers[order], begin[order] * HOP_S
 
 # %% ../nbs/07_copies.ipynb #56171992
-# least votes that make a copy; most meetings of a landmark; landmarks at a time
-LEAST, NEIGHBOURS, PART = 4, 64, 1 << 20
+LEAST, NEIGHBOURS, PART = 4, 64, 1 << 20   # least votes; most meetings of a mark; marks at a time
 
 def _index(stars):
     "All landmarks sorted by number: number, frame, and recording."

@@ -17,13 +17,14 @@ keras, tensorflow = need("keras"), need("tensorflow")
 tensorflow.get_logger().setLevel("ERROR")
 
 # %% ../nbs/10_networks.ipynb #7ec45f9a
-SAMPLES, FRAMES, SPECTROGRAM = (32000, 1), (200, 160), (199, 161)
+SAMPLES, FRAMES, SPECTROGRAM = (  # 2 s: samples; 2 s: frames of 10 ms; 2 s: log spectrogram
+    (32000, 1), (200, 160), (199, 161))
 
 PREPARE = {
     SAMPLES: lambda chunks: chunks[..., None],
     FRAMES: frames,
     SPECTROGRAM: lambda chunks: standardize(log_spectrogram(chunks)),
-}
+}  # input shape -> how chunks are prepared for it
 
 # %% ../nbs/10_networks.ipynb #53549d61
 def inputs(

@@ -53,7 +53,8 @@ def quiet_minutes(
         yield load_wav(path)
 
 # %% ../nbs/21_proving.ipynb #7e941113
-THRESHOLDS = tuple(np.round(1 / (1 + np.exp(-np.linspace(-3, 9.2, 62))), 6).tolist())
+THRESHOLDS = tuple(np.round(  # probabilities, rising, in even steps of their logit
+    1 / (1 + np.exp(-np.linspace(-3, 9.2, 62))), 6).tolist())
 
 def events_at(
     scores:Scores,     # of a whole sound

@@ -31,10 +31,13 @@ SETUPS = {("cnn", "time"): (cnn, SAMPLES), ("lstm", "time"): (lstm, FRAMES),
           ("cnn", "spectrogram"): (cnn, SPECTROGRAM),
           ("lstm", "spectrogram"): (lstm, SPECTROGRAM)}   # network, input shape
 BASELINES = ("majority", ""), ("logistic", "spectrogram")   # (model, features)
-WIRINGS, SPLITS, FOLDS = ("printed", "chained"), ("random", "grouped"), 5
-SETTINGS = (*[(*b, "") for b in BASELINES], *[(*s, w) for s in SETUPS for w in WIRINGS])
+WIRINGS, SPLITS, FOLDS = (  # wirings of a network; ways to split the chunks; runs of each
+    ("printed", "chained"), ("random", "grouped"), 5)
+SETTINGS = (*[(*b, "") for b in BASELINES], *[(*s, w) for s in SETUPS
+            for w in WIRINGS])   # (model, features, wiring) of all that is run
 
-TITLES = {"majority": "larger class", "logistic": "logistic regression"}
+TITLES = {"majority": "larger class",
+          "logistic": "logistic regression"}   # what baselines are called
 
 def setting_name(
     model:str, features:str, wiring:str="",   # as in a row of results
@@ -43,7 +46,7 @@ def setting_name(
     return TITLES.get(model) or ", ".join(filter(None, (model.upper(), features, wiring)))
 
 # %% ../nbs/16_verdict.ipynb #3a4d31da
-MEASURES = ("accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "ece")
+MEASURES = ("accuracy", "balanced_accuracy", "roc_auc", "pr_auc", "ece")   # of a run, 0 to 1
 COLUMNS = ("dataset", "dataset_sha256", "split", "model", "features", "wiring", "seed", "fold",
            *MEASURES, "seconds", "versions")   # columns of the results file
 GROUP_COLUMNS = ("dataset", "model", "features", "wiring", "fold", "group", "label",

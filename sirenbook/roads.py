@@ -317,7 +317,7 @@ class Scene:
     events: list            # an Event for each stretch in which the siren sounds
     time_s: np.ndarray      # middle of each tenth of a second, s, `(n_steps,)`
     distance_m: np.ndarray  # distance of the siren, m, `(n_steps,)`; NaN where there is none
-    snr_db: np.ndarray      # siren over the rest before the microphone, dB, `(n_steps,)`
+    snr_db: np.ndarray      # siren over the rest, before the microphone, dB, `(n_steps,)`; NaN too
 
 # %% ../nbs/06_roads.ipynb #c2d9c7bf
 FARTHEST_M, LEAD_S = 150.0, 0.5   # no vehicle is farther; sound from there is under way, s

@@ -35,7 +35,7 @@ def oscillate(
     return wav
 
 # %% ../nbs/04_sirens.ipynb #6dd6cd64
-SHAPES = ("cosine", "triangle", "charge")
+SHAPES = ("cosine", "triangle", "charge")  # how a sweep rises and falls
 
 def _n_samples(seconds, sr):
     "How many samples `seconds` are."
@@ -72,7 +72,7 @@ def wail_hz(
     return low_hz * np.exp(np.log(high_hz / low_hz) * _height(cycle, shape, rise))
 
 # %% ../nbs/04_sirens.ipynb #e06dda96
-WAVES = ("sine", "square", "sawtooth", "driven")
+WAVES = ("sine", "square", "sawtooth", "driven")  # shapes of one cycle
 BRIGHT = (1.0, 0.55, 0.45, 0.25, 0.2, 0.1, 0.08)  # overtones of a horn loudspeaker; illustrative
 
 def overtones(
@@ -272,7 +272,8 @@ def rotor(
     return [(ratio * f0_hz, f0_hz) for ratio in rows]
 
 # %% ../nbs/04_sirens.ipynb #d19f9819
-KINDS = ("wail", "yelp", "hi-lo", "phaser", "rumbler", "air horn", "mechanical")
+KINDS = ("wail", "yelp", "hi-lo", "phaser",
+         "rumbler", "air horn", "mechanical")  # what a siren can do
 
 @dataclass(frozen=True)
 class Preset:
@@ -329,7 +330,7 @@ _BLOWN = (
            tuple(np.arange(1, 15) ** -0.7), dict(low_hz=200)),
     Preset("Q siren", "mechanical", "United States", "illustrative", dict(phase=0.05),
            tuple(overtones("square")), dict(low_hz=200, high_hz=5000)))
-PRESETS = {p.name: p for p in _SWEEPS + _TWO_TONES + _BLOWN}
+PRESETS = {p.name: p for p in _SWEEPS + _TWO_TONES + _BLOWN}  # recipes of sirens, by name
 
 # %% ../nbs/04_sirens.ipynb #ded15d08
 _TUNES = {"wail": wail_hz, "yelp": yelp_hz, "phaser": phaser_hz, "rumbler": wail_hz,
