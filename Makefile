@@ -29,7 +29,7 @@ HOST ?= 127.0.0.1
 serve: $(READY)  ## serve the site at HOST (0.0.0.0 lets a phone in) and PORT, and render it again at each change
 	@$(BIN)/python tools/book.py serve --host $(HOST) --port $(PORT)
 
-refresh: $(READY)  ## run every notebook, or those in ONLY="03_spectrograms 24_cli", and store the outputs in nbs
+refresh: $(READY)  ## run every notebook, or those in ONLY="02_spectrograms 25_cli", and store the outputs in nbs
 	@$(BIN)/python tools/book.py refresh $(ONLY)
 
 lab: $(READY)  ## open JupyterLab on nbs
@@ -43,8 +43,8 @@ HIDDEN := f = 'data/looks.csv', 'data/transplants.csv'; run_looks(['esvs'], *f);
 results: $(READY)  ## measure what the chapters on what is true read, into data/*.csv (hours; resumes; wants the real recordings)
 	@$(BIN)/sirenbook experiment $(DATASETS) --out data/results.csv
 	@$(BIN)/sirenbook experiment $(DATASETS) --across --folds 0 1 2 --out data/across.csv
-	@$(BIN)/python -c "from sirenbook.flaws import run_flaws; run_flaws('$(DATASETS)'.split(), 'data/flaws.csv')"
-	@$(BIN)/python -c "from sirenbook.clues import *; run_clues('$(DATASETS)'.split(), 'data/clues.csv'); $(HIDDEN)"
+	@$(BIN)/python -c "from sirenbook.ablations import run_flaws; run_flaws('$(DATASETS)'.split(), 'data/ablations.csv')"
+	@$(BIN)/python -c "from sirenbook.interpretability import *; run_clues('$(DATASETS)'.split(), 'data/shortcuts.csv'); $(HIDDEN)"
 
 STREET ?= street
 STREETS ?= _streets/roadside
@@ -57,11 +57,11 @@ ESVS ?= esvs
 REAL := --esvs '$(ESVS)' --street '$(STREET)'
 detector: $(READY)  ## teach the detector, try each choice, measure it, into sirenbook/weights and data/*.csv (hours; resumes)
 	@$(BIN)/sirenbook train detector --out $(DETECTOR) $(REAL) --spread 1 2
-	@$(BIN)/python -c "from sirenbook.teaching import *; d = '$(DETECTOR)'; m = gather(f'{d}/roadside', '$(ESVS)', '$(STREET)'); run_ablation(d, m); [run_left_out(d, m, k) for k in range(3)]"
+	@$(BIN)/python -c "from sirenbook.detector_training import *; d = '$(DETECTOR)'; m = gather(f'{d}/roadside', '$(ESVS)', '$(STREET)'); run_ablation(d, m); [run_left_out(d, m, k) for k in range(3)]"
 	@cp $(DETECTOR)/weights/* sirenbook/weights
-	@cp $(DETECTOR)/ablation.csv $(DETECTOR)/unseen.csv $(DETECTOR)/left_out.csv data
-	@cp "$(DETECTOR)/ablation/and esvs 0/log.csv" data/teaching.csv
-	@$(BIN)/python -c "from sirenbook.proving import run_proving; run_proving('$(DETECTOR)', street='$(STREET)')"
+	@cp $(DETECTOR)/detector_ablation.csv $(DETECTOR)/unseen.csv $(DETECTOR)/left_out.csv data
+	@cp "$(DETECTOR)/ablation/and esvs 0/log.csv" data/detector_training.csv
+	@$(BIN)/python -c "from sirenbook.evaluation import run_proving; run_proving('$(DETECTOR)', street='$(STREET)')"
 	@$(BIN)/python benchmarks/detector.py --out data/peers.csv
 
 test: $(READY)  ## run every notebook as a test, then the tests in tests

@@ -75,7 +75,7 @@ def speed(models, wavs, rounds):
 
 def unseen_row(path):
     "How networks taught from several seeds rank the clips: means over the seeds."
-    from sirenbook.proving import load_unseen, unseen_ranking
+    from sirenbook.evaluation import load_unseen, unseen_ranking
     return {k: round(float(np.mean(v)), 4) for k, v in unseen_ranking(load_unseen(path)).items()}
 
 def measured(street, yamnet, unseen, rounds):

@@ -11,7 +11,7 @@ import argparse, sys, time
 from statistics import median
 
 import numpy as np
-from sirenbook.roads import Path, propagate, scene
+from sirenbook.roads import Trajectory, propagate, scene
 
 try: import pyroadacoustics as pra
 except ModuleNotFoundError: pra = None
@@ -57,7 +57,7 @@ def pitch_and_level(wav):
 def check():
     "How far the two are apart on the direct path, in a sentence; too far, and the run is worthless."
     t = np.arange(SECONDS * RATE) / RATE
-    sent = START + VELOCITY * Path(START, VELOCITY, MIC).emission_s(t)[:, None]      # where it was when what is heard left
+    sent = START + VELOCITY * Trajectory(START, VELOCITY, MIC).emission_s(t)[:, None]      # where it was when what is heard left
     apart = {}
     for name, places in (("plain", None), ("sent", sent)):
         apart[name] = np.zeros(2)

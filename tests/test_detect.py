@@ -580,12 +580,12 @@ def test_a_library_is_missing(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def teaching(monkeypatch):
     "A lesson that only notes what was asked."
-    module, calls = types.ModuleType("sirenbook.teaching"), []
+    module, calls = types.ModuleType("sirenbook.detector_training"), []
     def train_detector(out, roadside=None, esvs=None, street=None, hours=8.0, seed=0, *, spread=()):
         calls.append((out, roadside, esvs, street, hours, seed))
         return f"{out}/weights"
     module.train_detector = train_detector
-    monkeypatch.setitem(sys.modules, "sirenbook.teaching", module)
+    monkeypatch.setitem(sys.modules, "sirenbook.detector_training", module)
     return calls
 
 def test_train_asks_for_what_was_said(teaching, capsys):

@@ -8,11 +8,11 @@ import soxr
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from shared import PACKAGE, complains, fresh, write
-from sirenbook.copies import SirenbookWarning
+from sirenbook.duplicates import SirenbookWarning
 from sirenbook.detector import (HOP, HOP_FRAMES, WINDOW_FRAMES, WINDOW_S, Detector, Event, EventTracker, Scores, find_events, plot_scores)
 from sirenbook.recordings import load_wav
 from sirenbook.signals import SR, SirenbookError, SirenbookFileError
-from sirenbook.sirens import sing, wail_hz
+from sirenbook.sirens import synthesize, wail_hz
 from sirenbook.spectrograms import log_mel
 
 WEIGHTS = PACKAGE/"weights"
@@ -26,7 +26,7 @@ def detector(): return Detector.pretrained()
 def wail():
     "Six seconds of a clear wail in faint noise, at 48 kHz."
     rng, sr = np.random.default_rng(0), 48_000
-    siren = sing([(wail_hz(6, sr), 1)], sr)
+    siren = synthesize([(wail_hz(6, sr), 1)], sr)
     return (0.2 * siren / np.abs(siren).max() + 0.002 * rng.standard_normal(len(siren))).astype(np.float32)
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_a_stream_without_sound(detector):
     stream = detector.stream()
     assert len(stream.push(np.zeros(0, np.float32)).times) == 0 and stream.seconds == 0
 
-@pytest.mark.filterwarnings("ignore::sirenbook.copies.SirenbookWarning")
+@pytest.mark.filterwarnings("ignore::sirenbook.duplicates.SirenbookWarning")
 @pytest.mark.parametrize("sr", [16_000, 48_000])
 def test_memory_is_constant(detector, monkeypatch, sr):
     "An hour of sound, accidents included, with a network that takes no time."

@@ -6,9 +6,9 @@ import pytest
 from shared import complains, real, thinned, write
 from sirenbook import training
 from sirenbook.chunks import chunk_dataset, group_split, random_split, shared_share
-from sirenbook.copies import SirenbookWarning
+from sirenbook.duplicates import SirenbookWarning
 from sirenbook.networks import FRAMES, SAMPLES, SPECTROGRAM, cnn, inputs, lstm
-from sirenbook.recordings import CLASSES, joined, load_dataset, load_wav, siren_probability
+from sirenbook.recordings import CLASSES, merge_duplicate_groups, load_dataset, load_wav, siren_probability
 from sirenbook.results import band_statistics, logistic
 from sirenbook.signals import SirenbookFileError, save_rows
 from sirenbook.training import evaluate, load_model, predict, set_seed, train
@@ -180,7 +180,7 @@ def strangers(tmp_path):
 def test_a_strangers_folder_in_ten_lines(strangers):
     with pytest.warns(SirenbookWarning, match="again.mp3") as told: loaded = load_dataset(strangers)
     assert len(told) == 1
-    data = joined(loaded)
+    data = merge_duplicate_groups(loaded)
     pair = [r.group for r in data.recordings if r.path.name in ("again.mp3", "8.wav") and r.label == "emergency"]
     assert len(pair) == 2 and len(set(pair)) == 1 and len({r.group for r in data.recordings}) == len(data.recordings) - 1
     chunks = chunk_dataset(data, short="drop")

@@ -11,8 +11,8 @@ from sirenbook.chunks import chunk_dataset
 from sirenbook.networks import SPECTROGRAM, inputs
 from sirenbook.recordings import CLASSES, class_index, load_dataset, siren_probability
 from sirenbook.results import COLUMNS, FOLDS, GROUP_COLUMNS, MEASURES, SETTINGS, SETUPS, SPLITS, WIRINGS
-from sirenbook.results import band_statistics, by_group, calibration_error, dataset_sha256, experiment, folds, interval
-from sirenbook.results import load_across, load_groups, load_results, measures, percent, run_across, run_experiments, save_rows, split_for, verdict
+from sirenbook.results import band_statistics, by_group, calibration_error, dataset_sha256, experiment, group_folds, bootstrap_interval
+from sirenbook.results import load_across, load_groups, load_results, metrics, mean_std, run_across, run_experiments, save_rows, split_for, verdict
 from sirenbook.signals import SirenbookFileError
 from sirenbook.training import score
 
@@ -33,11 +33,11 @@ def chunks(request, roadside): return chunk_dataset(roadside if request.param ==
 # ---- splits
 
 def test_folds_are_disjoint_and_complete(chunks):
-    parts = folds(chunks)
+    parts = group_folds(chunks)
     assert len(parts) == FOLDS == 5 and sorted(np.concatenate(parts)) == list(range(len(chunks)))
     names = [set(chunks.groups[p]) for p in parts]
     assert sum(map(len, names)) == len(set(chunks.groups)), "a group is in two folds"
-    assert all(set(chunks.y[p]) == {SIREN, OTHER} for p in parts) and all(np.array_equal(a, b) for a, b in zip(parts, folds(chunks)))
+    assert all(set(chunks.y[p]) == {SIREN, OTHER} for p in parts) and all(np.array_equal(a, b) for a, b in zip(parts, group_folds(chunks)))
 
 def test_what_is_tested_was_not_learned_from(chunks):
     tested, chosen_by = [], []
@@ -63,7 +63,7 @@ def test_splits_that_cannot_be(roadside):
     for k in (-1, 5): 
         with complains("folds 0 to 4", k): split_for(chunks, "grouped", k)
     chunks.groups = np.where(chunks.y == OTHER, "one", chunks.groups)
-    with complains("non-emergency", "1 group;", "5"): folds(chunks)
+    with complains("non-emergency", "1 group;", "5"): group_folds(chunks)
 
 
 # ---- measures
@@ -78,7 +78,7 @@ def test_sirens_are_what_is_to_be_found():
     from sklearn.metrics import average_precision_score
     y, siren = np.array([SIREN, OTHER, OTHER, OTHER, SIREN, OTHER]), np.array([.9, .1, .6, .3, .55, .2])
     p = siren if siren_probability(np.ones(1))[0] == 1 else 1 - siren
-    m = measures(score(y, p))
+    m = metrics(score(y, p))
     assert list(m) == list(MEASURES) and m["pr_auc"] == pytest.approx(average_precision_score(y == SIREN, siren), abs=1e-4) == pytest.approx(5 / 6, abs=1e-4)
     assert m["accuracy"] == pytest.approx(5 / 6, abs=1e-4) and m["balanced_accuracy"] == .875 and m["roc_auc"] == .875
 
@@ -96,30 +96,30 @@ def outcome(group, label, right, n=1, p=.5): return dict(group=group, label=labe
 
 def test_interval_by_hand():
     two = [outcome("a", "emergency", 4, 4), outcome("b", "emergency", 0, 4), outcome("c", "non-emergency", 4, 4)]
-    assert interval(two) == (.5, 1), "two groups of one class: 0, 1/2, 1/2 or 1, so a quarter of the draws at either end"
-    assert interval(two, measure="accuracy") == (1 / 3, 1)
+    assert bootstrap_interval(two) == (.5, 1), "two groups of one class: 0, 1/2, 1/2 or 1, so a quarter of the draws at either end"
+    assert bootstrap_interval(two, measure="accuracy") == (1 / 3, 1)
     uneven = [outcome("a", "emergency", 9, 10), outcome("b", "emergency", 0, 1), outcome("c", "non-emergency", 1, 2)]
-    assert interval(uneven) == (.25, .7), "chunks count, not groups: 0 of 2, 9 of 11 or 18 of 20, and always 1 of 2"
+    assert bootstrap_interval(uneven) == (.25, .7), "chunks count, not groups: 0 of 2, 9 of 11 or 18 of 20, and always 1 of 2"
 
 def test_interval_is_a_bootstrap():
     rng = np.random.default_rng(1)
     rows = [outcome(f"{c}{i}", c, int(rng.integers(0, 11)), 10) for c in CLASSES for i in range(40)]
     right = {c: [r["n_right"] for r in rows if r["label"] == c] for c in CLASSES}
     draws = [np.mean([np.mean(rng.choice(right[c], 40)) / 10 for c in CLASSES]) for _ in range(2000)]
-    assert interval(rows) == pytest.approx(np.percentile(draws, (2.5, 97.5)), abs=.01)
-    assert interval(rows) == interval(rows[::1]) and interval(rows, seed=1) != interval(rows)
+    assert bootstrap_interval(rows) == pytest.approx(np.percentile(draws, (2.5, 97.5)), abs=.01)
+    assert bootstrap_interval(rows) == bootstrap_interval(rows[::1]) and bootstrap_interval(rows, seed=1) != bootstrap_interval(rows)
 
 def test_a_difference_is_taken_group_by_group():
     rows = [outcome(f"{c}{i}", c, i % 9, 10) for c in CLASSES for i in range(20)]
     better = [r | {"n_right": r["n_right"] + 1} for r in rows]
-    assert interval(better, rows) == pytest.approx((.1, .1)) and interval(rows, better) == pytest.approx((-.1, -.1))
-    assert interval(better, rows[::-1]) == interval(better, rows)
+    assert bootstrap_interval(better, rows) == pytest.approx((.1, .1)) and bootstrap_interval(rows, better) == pytest.approx((-.1, -.1))
+    assert bootstrap_interval(better, rows[::-1]) == bootstrap_interval(better, rows)
 
 def test_intervals_that_cannot_be():
     rows = [outcome("a", "emergency", 1), outcome("b", "non-emergency", 1)]
-    with complains("roc_auc"): interval(rows, measure="roc_auc")
-    with complains("non-emergency"): interval(rows[:1])
-    with complains("same groups"): interval(rows, [outcome("a", "emergency", 1), outcome("z", "non-emergency", 1)])
+    with complains("roc_auc"): bootstrap_interval(rows, measure="roc_auc")
+    with complains("non-emergency"): bootstrap_interval(rows[:1])
+    with complains("same groups"): bootstrap_interval(rows, [outcome("a", "emergency", 1), outcome("z", "non-emergency", 1)])
 
 
 # ---- what a data set is
@@ -345,7 +345,7 @@ def test_results_that_are_not_there(tmp_path):
 def test_a_verdict_of_nothing_and_of_something():
     assert {r["random split"] for r in verdict([], "roadside")} == {"not run"}
     rows = verdict([ROW, ROW | {"seed": 1, "fold": 1, "accuracy": .7}], "roadside")
-    assert len(rows) == len(SETTINGS) and [r["random split"] for r in rows if r["model"] == "CNN, time, printed"] == [percent([.5, .7])]
+    assert len(rows) == len(SETTINGS) and [r["random split"] for r in rows if r["model"] == "CNN, time, printed"] == [mean_std([.5, .7])]
     assert [r["article"] for r in rows].count("") == len(SETTINGS) - len(SETUPS)
 
 

@@ -150,7 +150,7 @@ def test_names_lead_where_they_mean(site, pages):
     leads = lambda page: dict(re.findall(r'<a href="([^"]+)"><code>([^<]+)</code></a>', (site/page).read_text(encoding="utf-8")))
     assert "training.html#train" in leads("training.html") and "noises.html#train" not in leads("training.html")
     assert not {"noises.html#train", "recordings.html#download"} & set(leads("cli.html"))
-    assert "sirens.html#draw" not in leads("figures.html") and "chunks.html#chunk" in leads("chunks.html")
+    assert "sirens.html#draw" not in leads("widgets.html") and "chunks.html#chunk" in leads("chunks.html")
     assert sum(len(leads(page_of(nb))) for nb in NOTEBOOKS) > 40
 
 def test_numbers_and_their_units_stay_together():

@@ -5,7 +5,7 @@ from shared import ROOT, complains, real
 from sirenbook import transfer
 from sirenbook.recordings import class_index, load_dataset, load_truth, render_dataset
 from sirenbook.signals import SirenbookFileError
-from sirenbook.transfer import AUDIBLE_DB, WINDOW, Heard, Windows, file_scores, hear, listener, load_transfer, ranking, run_transfer, vary
+from sirenbook.transfer import AUDIBLE_DB, WINDOW, MelDataset, WindowSampler, file_scores, extract_mels, listener, load_transfer, ranking, run_transfer, augment
 
 SIREN, OTHER = class_index("emergency"), class_index("non-emergency")
 
@@ -15,15 +15,15 @@ def small(tmp_path_factory):
     return load_dataset(render_dataset(tmp_path_factory.mktemp("streets")/"small", 24 / 3600, seed=3, seconds=4))
 
 def test_truth_says_what_is_heard(small, monkeypatch):
-    for r, audible in zip(small.recordings, hear(small).audible):
+    for r, audible in zip(small.recordings, extract_mels(small).audible):
         assert len(audible) == len(load_truth(r.path)["snr_db"]) and (r.label == "emergency" or not audible.any())
     told = np.array([-30, AUDIBLE_DB - .1, AUDIBLE_DB + .1, 20, np.nan])
     monkeypatch.setattr(transfer, "load_truth", lambda path: {"snr_db": told})
-    assert hear(small).audible[0].tolist() == [False, False, True, True, False]
+    assert extract_mels(small).audible[0].tolist() == [False, False, True, True, False]
 
 def test_without_truth_the_label_counts(small, monkeypatch):
     monkeypatch.setattr(transfer, "load_truth", lambda path: (_ for _ in ()).throw(SirenbookFileError("none")))
-    assert [a.mean() for a in hear(small).audible] == [float(r.label == "emergency") for r in small.recordings]
+    assert [a.mean() for a in extract_mels(small).audible] == [float(r.label == "emergency") for r in small.recordings]
 
 def marked(seconds=10, siren_from=6.0):
     "One recording whose siren begins late, marked 1 in its spectrogram, and one without, marked 0."
@@ -31,24 +31,24 @@ def marked(seconds=10, siren_from=6.0):
     mel = np.repeat((np.arange(n) * 0.016 >= siren_from).astype(np.float16)[:, None], 64, 1)
     late = np.arange(int(seconds * 10)) / 10 >= siren_from
     label = np.array([SIREN, OTHER])
-    return Heard([mel, np.zeros_like(mel)], [late, np.zeros_like(late)], label)
+    return MelDataset([mel, np.zeros_like(mel)], [late, np.zeros_like(late)], label)
 
 def test_windows_hold_what_their_label_says():
-    windows = Windows(marked(), seed=0)
+    windows = WindowSampler(marked(), seed=0)
     for _ in range(200):
         x = windows.window(SIREN)
         assert x.shape == WINDOW and x[:, 0].sum() * 0.016 > 0.45, "a siren window with hardly any siren"
         assert not windows.window(OTHER).any()
 
 def test_no_window_at_the_edges_is_missed():
-    starts = Windows(marked(4, 0), seed=0).starts[0]
+    starts = WindowSampler(marked(4, 0), seed=0).starts[0]
     assert starts[0] == 0 and starts[-1] > 249 - 1 - WINDOW[0] - 4
 
 def test_variation_keeps_shape_and_input():
     rng, x = np.random.default_rng(0), np.random.default_rng(1).normal(-5, 2, WINDOW).astype(np.float32)
     kept, seen = x.copy(), 0
     for _ in range(100):
-        y = vary(x, kept[::-1], rng)
+        y = augment(x, kept[::-1], rng)
         assert y.shape == WINDOW and y.dtype == np.float32 and np.isfinite(y).all()
         seen += not np.array_equal(y, kept)
     assert np.array_equal(x, kept), "the window itself was changed"
@@ -80,7 +80,7 @@ def quick(monkeypatch, small):
     "Lessons that only note that they were given."
     given = []
     monkeypatch.setattr(transfer, "load_dataset", lambda name: small)
-    monkeypatch.setattr(transfer, "teach", lambda heard, seed, epochs: (given.append(seed), (None, []))[1])
+    monkeypatch.setattr(transfer, "fit", lambda heard, seed, epochs: (given.append(seed), (None, []))[1])
     monkeypatch.setattr(transfer, "file_scores", lambda model, data: np.linspace(1, 0, len(data.recordings)))
     return given
 

@@ -148,7 +148,7 @@ def main():
     added[serve].add_argument("--host", default="127.0.0.1", help="the address to serve at; 0.0.0.0 lets a phone in (default 127.0.0.1)")
     added[serve].add_argument("--port", type=int, default=8000, help="(default 8000)")
     which = added[refresh].add_mutually_exclusive_group()
-    which.add_argument("notebooks", nargs="*", default=[], metavar="NOTEBOOK", help="such as 03_spectrograms (default: all)")
+    which.add_argument("notebooks", nargs="*", default=[], metavar="NOTEBOOK", help="such as 02_spectrograms (default: all)")
     which.add_argument("--stale", action="store_true", help="those whose stored outputs are older than their source")
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -22,6 +22,6 @@ def notebooks(folder):
     return sorted(nbs, key=lambda p: (p.stem == "index", p.name))
 
 def page_name(nb_name):
-    "The name nbdev's links give a notebook's page: `03_spectrograms.ipynb` is the page `spectrograms`."
+    "The name nbdev's links give a notebook's page: `02_spectrograms.ipynb` is the page `spectrograms`."
     from nbdev.doclinks import _nbpath2html
     return _nbpath2html(Path(nb_name)).stem
