@@ -121,10 +121,10 @@ def main():
     if args.child: return child(args.child, args.yamnet, args.seconds)
     for path, there in ((args.street, args.street.is_dir()), (args.yamnet, args.yamnet.is_file())):
         if not there: parser.error(f"{path}: not there; set SIRENBOOK_DATA, or name another place")
-    from sirenbook.signals import save_rows
+    from sirenbook.files import write_csv
     rows = measured(args.street, args.yamnet, args.unseen, args.rounds)
     show(rows)
     print("\nNone has learned from these clips; ours was calibrated on them, and its makers looked at them.")
-    if args.out: save_rows(rows, args.out)
+    if args.out: write_csv(args.out, rows)
 
 if __name__ == "__main__": main()

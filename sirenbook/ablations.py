@@ -15,7 +15,8 @@ from .networks import SPECTROGRAM, cnn, keras
 from .recordings import class_index
 from .results import FOLDS, _all_ready, _begun, _load, _stoppable, _table
 from .results import pick, split_for, versions
-from .signals import SirenbookError, save_rows
+from .errors import SirenbookError
+from .files import write_csv
 from .spectrograms import log_spectrogram, standardize
 from .training import evaluate, set_seed, train
 from .viewing import new_axes
@@ -139,7 +140,7 @@ def run_ablations(
     for i, (data, sha, flaw, fold) in enumerate(todo):
         with _stoppable(path, i, len(todo)): row = _row(data, sha, flaw, fold, epochs)
         rows.append(row)
-        save_rows(rows, path)
+        write_csv(path, rows)
         print(f"{i + 1} of {len(todo)}: {data.name}, fold {fold}, {flaw}: "
               f"{row['balanced_accuracy']:.1%}, {row['seconds']:.0f} s", flush=True)
 

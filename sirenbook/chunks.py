@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from .recordings import CLASSES, class_index
-from .signals import SR, SirenbookError, need
+from .audio import SR
+from .errors import SirenbookError, require
 
 # %% ../nbs/04_chunks.ipynb #8bf78b8a
 def chunk(
@@ -97,7 +98,7 @@ def random_split(
     random_state:int=12,           # seed of the shuffle
 ) -> Split:
     "The article's stratified random split of chunks, which leaks (see below)."
-    draw = need("sklearn.model_selection").train_test_split
+    draw = require("sklearn.model_selection").train_test_split
     train, test = draw(np.arange(len(y)), stratify=y,
                        test_size=test_size, random_state=random_state)
     validation = train[:0]
@@ -132,7 +133,7 @@ def group_split(
         if n < 3:
             raise SirenbookError(f"class {name!r} has {n} group{'s' * (n != 1)}; a leak-free "
                                  "split needs 3, one each to train, validate and test")
-    folds = need("sklearn.model_selection").StratifiedGroupKFold
+    folds = require("sklearn.model_selection").StratifiedGroupKFold
     fewest = lambda part: min(len(np.unique(groups[part][y[part] == i]))  # groups of a class
                               for i in range(len(CLASSES)))
     def part(indices, share, left):

@@ -14,7 +14,7 @@ import sirenbook
 # %% ../nbs/25_cli.ipynb #26b563b1
 def _render_roadside(args):
     "Render street scenes, and say what came of it."
-    from sirenbook.recordings import render_dataset
+    from sirenbook.rendering import render_dataset
     folder = render_dataset(args.out, args.hours, args.seed,
                             seconds=args.seconds, clear=args.clear, workers=args.workers)
     n = len((folder / "manifest.csv").read_text(encoding="utf-8").splitlines()) - 1
@@ -38,7 +38,7 @@ def _add_dataset(commands):
 # %% ../nbs/25_cli.ipynb #d02c5e11
 def _download(args):
     "Download a data set, and say what is there now."
-    from sirenbook.recordings import download, published
+    from sirenbook.downloads import download, published
     folder, files = download(args.name, args.out), published(args.name)
     print(f"{folder}: the {len(files)} files of {args.name}, "
           f"{sum(f.n_bytes for f in files) / 1e6:.1f} MB, each with its published SHA-256")
@@ -77,10 +77,10 @@ def _add_experiment(commands):
 # %% ../nbs/25_cli.ipynb #4b152682
 def _recordings(names):
     "The files named and each folder's recordings, each with what is wrong with it as a folder."
-    from sirenbook.recordings import SUFFIXES, _sounds
+    from sirenbook.audio import SUFFIXES, find_sounds
     found = []
     for name in names:
-        inside = _sounds(Path(name)) if os.path.isdir(name) else [Path(name)]
+        inside = find_sounds(Path(name)) if os.path.isdir(name) else [Path(name)]
         found += [(path, "") for path in inside] or [
             (Path(name), f"{name}: holds no sound file ({', '.join(SUFFIXES)})")]
     return found
@@ -121,7 +121,7 @@ def _hear(detector, threshold, path, tell):
 # %% ../nbs/25_cli.ipynb #465cb084
 def _answer(detector, threshold, path, tell=lambda seconds: None, curve=False):
     "What is heard in a file, or why it cannot be; with the sentences that were warned with."
-    from sirenbook.signals import SirenbookError
+    from sirenbook.errors import SirenbookError
     answer = {"file": str(path)}
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -199,11 +199,11 @@ def _size(paths): return sum(os.path.getsize(p) for p in paths if os.path.isfile
 
 def _workers(args, paths):
     "How many processes are worth it."
-    from sirenbook.recordings import _cores
-    from sirenbook.signals import SirenbookError
+    from sirenbook.files import n_cores
+    from sirenbook.errors import SirenbookError
     if args.workers is not None and args.workers < 1:
         raise SirenbookError(f"workers is 1 or above, not {args.workers}")
-    wanted = args.workers or (_cores() if _size(paths) >= WORTH_BYTES else 1)
+    wanted = args.workers or (n_cores() if _size(paths) >= WORTH_BYTES else 1)
     return max(1, min(wanted, len(paths)))
 
 # %% ../nbs/25_cli.ipynb #d6a21ab5
@@ -246,7 +246,7 @@ def _panel(ax, answer):
 def _plot(answers, path):
     "Draw all answers into a picture that appears when it is whole."
     from matplotlib.figure import Figure
-    from sirenbook.recordings import _put
+    from sirenbook.files import atomic_write
     fig, picture = Figure((9, 0.6 + 1.6 * len(answers)), layout="constrained"), io.BytesIO()
     axes = fig.subplots(len(answers), squeeze=False)[:, 0]
     for ax, answer in zip(axes, answers): _panel(ax, answer)
@@ -254,13 +254,13 @@ def _plot(answers, path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the font does not have
         fig.savefig(picture, format="png", dpi=120)
-    _put(Path(path), picture.getvalue())
+    atomic_write(Path(path), picture.getvalue())
 
 # %% ../nbs/25_cli.ipynb #c8cd277d
 def _check_output(path, recordings):
     "Complain of a file that must not or cannot be written."
-    from sirenbook.recordings import SUFFIXES
-    from sirenbook.signals import SirenbookError
+    from sirenbook.audio import SUFFIXES
+    from sirenbook.errors import SirenbookError
     if path.exists() and not path.is_file(): raise SirenbookError(f"{path}: is not a file")
     if path.suffix.lower() in SUFFIXES or os.path.realpath(path) in recordings:
         raise SirenbookError(f"{path}: is a recording, or called like one; name another file")
@@ -273,7 +273,7 @@ def _check_output(path, recordings):
 # %% ../nbs/25_cli.ipynb #b3781bdd
 def _check_outputs(args, paths):
     "Complain of results that have nowhere to go."
-    from sirenbook.signals import SirenbookError, need
+    from sirenbook.errors import SirenbookError, require
     outputs = [Path(p) for p in (args.csv, args.plot) if p is not None]
     for path in outputs: _check_output(path, set(map(os.path.realpath, paths)))
     if len(set(map(os.path.realpath, outputs))) < len(outputs):
@@ -283,7 +283,7 @@ def _check_outputs(args, paths):
         raise SirenbookError(f"{args.plot}: the picture is a png file; call it so")
     if len(paths) > PANELS:
         raise SirenbookError(f"a picture holds {PANELS} files at most, not {len(paths)}")
-    need("matplotlib")
+    require("matplotlib")
 
 # %% ../nbs/25_cli.ipynb #59f85fee
 def _say(text, stream=None):
@@ -302,7 +302,7 @@ def _length(path):
 
 def _bar(paths):
     "A bar of the seconds heard, if there is much to hear and somebody is looking."
-    from sirenbook.signals import progress
+    from sirenbook.errors import progress
     from tqdm import tqdm
     if _size(paths) < WORTH_BYTES / 8: return tqdm(disable=True)
     bar = progress(None, "listening")
@@ -331,7 +331,7 @@ def _report(args, answer, warned):
 # %% ../nbs/25_cli.ipynb #ee4e136d
 def _detect(args):
     "Say for every file whether and when there is a siren in it."
-    from sirenbook.signals import save_rows
+    from sirenbook.files import write_csv
     found, answers = _recordings(args.file), []
     paths = [path for path, _ in found]
     _check_outputs(args, paths)
@@ -344,7 +344,7 @@ def _detect(args):
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped after {len(answers)} of {len(found)} files") from None
     if args.plot is not None: _plot(answers, args.plot)
-    if args.csv is not None: save_rows([row for a in answers for row in _rows(a)], args.csv)
+    if args.csv is not None: write_csv(args.csv, [row for a in answers for row in _rows(a)])
     if args.json: _say(json.dumps([_without_curve(a) for a in answers], indent=1))
     return int(any("error" in a for a in answers))
 
@@ -382,9 +382,9 @@ def _from_pipe(pipe, channels, format):
 @contextmanager
 def _device_trouble(device):
     "Put what a sound device complains of in one sentence."
-    from sirenbook.signals import SirenbookFileError, need
+    from sirenbook.errors import SirenbookFileError, require
     which = "the microphone" if device is None else f"device {device}"
-    try: yield need("sounddevice", "listen")
+    try: yield require("sounddevice", "listen")
     except KeyboardInterrupt: raise
     except Exception as e:
         if type(e).__name__ not in ("PortAudioError", "OSError", "ValueError"): raise
@@ -421,7 +421,7 @@ def _alarms(tracker, scores, on):
 # %% ../nbs/25_cli.ipynb #147dc83a
 def _source(args):
     "The rate of what is listened to, Hz, and its blocks."
-    from sirenbook.signals import SirenbookError
+    from sirenbook.errors import SirenbookError
     if not args.raw:
         if given := [o for o in ("sr", "channels", "format") if getattr(args, o) is not None]:
             raise SirenbookError(f"--{given[0]} goes with --raw: a microphone has its own")
@@ -474,7 +474,7 @@ def _add_listen(commands):
 # %% ../nbs/25_cli.ipynb #6a56786b
 def _train_detector(args):
     "Train a detector, and say where it lies."
-    from sirenbook.signals import SirenbookError
+    from sirenbook.errors import SirenbookError
     if not 0 < args.hours < math.inf:
         raise SirenbookError(f"hours is a number above 0, not {args.hours}")
     if args.seed < 0: raise SirenbookError(f"seed is a whole number, 0 or above, not {args.seed}")
@@ -533,7 +533,7 @@ def main(
     if not (sys.argv[1:] if args is None else args): return parser.print_help(sys.stderr) or 2
     asked = parser.parse_args(args)
     try:
-        from sirenbook.signals import SirenbookError
+        from sirenbook.errors import SirenbookError
         try:
             with _plain_warnings(): return asked.run(asked) or 0
         except BrokenPipeError: return _unread()

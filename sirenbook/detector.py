@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import soxr
-from .duplicates import warn
-from .recordings import _blocks
-from .signals import SR, SirenbookError, SirenbookFileError
+from .errors import SirenbookError, SirenbookFileError, warn
+from .audio import SR, read_blocks
 from .spectrograms import log_mel
 from .viewing import COLORS, new_axes
 
@@ -276,7 +275,7 @@ class Stream(_Clocked):
 # %% ../nbs/21_detector.ipynb #d1db76b3
 def _file_blocks(path, sr=None):
     "Pieces of a sound file, and their rate."
-    for block, rate in _blocks(path, 10):
+    for block, rate in read_blocks(path, 10):
         if sr not in (None, rate): raise SirenbookFileError(
             f"{path}: this file has {rate} samples a second, not {sr}; leave sr out")
         yield block, rate

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FILTERS', 'LOG', 'ESVS_SHARE', 'SETTINGS', 'ABLATION', 'STREET_SHARE', 'FINISHING', 'LEFT_OUT', 'PER_HOUR', 'DEFAULT',
-           'MixedSampler', 'network', 'fit', 'split_groups', 'subset', 'plot_log', 'extract_padded_mels', 'max_logits',
-           'sources', 'calibrate', 'load_training_data', 'run_ablation', 'fine_tune', 'run_left_out', 'to_litert',
-           'write_weights', 'unseen_rows', 'train_detector']
+           'MixedSampler', 'network', 'atomic_write', 'fit', 'split_groups', 'subset', 'plot_log',
+           'extract_padded_mels', 'max_logits', 'sources', 'calibrate', 'load_training_data', 'run_ablation',
+           'fine_tune', 'run_left_out', 'to_litert', 'write_weights', 'unseen_rows', 'train_detector']
 
 # %% ../nbs/23_detector_training.ipynb #97c3ee5a
 import csv, hashlib, json, os, tempfile
@@ -17,9 +17,11 @@ import numpy as np
 from .detector import HOP_FRAMES, Detector, _hushed, features
 from .networks import keras
 from .evaluation import UNSEEN, false_alarms, operating_points, quiet_minutes
-from .recordings import class_index, load_dataset, load_folder, render_dataset
-from .signals import SR, SirenbookError, SirenbookFileError
-from .signals import load_rows, need, progress, save_rows
+from .recordings import class_index, load_dataset, load_folder
+from .rendering import render_dataset
+from .audio import SR
+from .errors import SirenbookError, SirenbookFileError, progress, require
+from .files import read_csv, write_csv
 from .training import set_seed
 from .transfer import WINDOW, MelDataset, WindowSampler, extract_mels, ranking, augment
 
@@ -105,7 +107,7 @@ def _averaged(model, average):
         for v, value in zip(model.trainable_variables, own): v.assign(value)
 
 # %% ../nbs/23_detector_training.ipynb #02a48f81
-def _put(save, path):
+def atomic_write(save, path):
     "Write a file by `save(path)` so that it is whole at any moment."
     with tempfile.TemporaryDirectory(dir=path.parent) as aside:
         save(Path(aside) / path.name)
@@ -124,7 +126,7 @@ def _logits(model, X):
 def _keep(model, average, path):
     "Keep the state of a run in a file."
     variables = _numbers([*model.variables, *model.optimizer.variables])
-    _put(lambda p: np.savez(p, *variables, *average), path)
+    atomic_write(lambda p: np.savez(p, *variables, *average), path)
 
 def _resume(model, average, path):
     "Bring a run back to the state in a file."
@@ -156,7 +158,7 @@ def fit(
     average = _numbers(model.trainable_variables)
     if last.is_file():
         _resume(model, average, last)
-        rows = load_rows(log, LOG)[:int(model.optimizer.iterations) // mixture.steps]
+        rows = read_csv(log, LOG)[:int(model.optimizer.iterations) // mixture.steps]
     at_best = lambda: min(rows, key=lambda r: r["held_out_loss"])["epoch"]
     for epoch in progress(range(len(rows) + 1, epochs + 1), "teaching"):
         if rows and epoch - 1 - at_best() >= patience: break
@@ -165,8 +167,8 @@ def fit(
         with _averaged(model, average):
             rows.append({"epoch": epoch, "loss": round(loss, 5),
                          "held_out_loss": round(_loss(model, *held_out), 5)})
-            if at_best() == epoch: _put(model.save, best)
-        save_rows(rows, log)
+            if at_best() == epoch: atomic_write(model.save, best)
+        write_csv(log, rows)
         _keep(model, average, last)
     return keras.models.load_model(best, safe_mode=True)
 
@@ -271,7 +273,7 @@ def load_training_data(
     street=None,   # folder of real clips with their sources, or None
 ) -> dict:         # parts to learn from, what is held out, and the real clips
     "Listen to everything that a detector is taught with."
-    load = lambda d: load_folder(d, copies=False) if Path(d).is_dir() else load_dataset(d)
+    load = lambda d: load_folder(d) if Path(d).is_dir() else load_dataset(d)
     learned, held = [], []
     for share, name in ((1 - ESVS_SHARE * bool(esvs), roadside), (ESVS_SHARE, esvs)):
         if not name: continue
@@ -311,7 +313,7 @@ def run_ablation(
     "Teach every setting from every seed and rank street, one row after the other; it resumes."
     folder, m = Path(out) / "ablation", material
     path = Path(out) / "detector_ablation.csv"
-    rows = load_rows(path, ABLATION) if path.is_file() else []
+    rows = read_csv(path, ABLATION) if path.is_file() else []
     done = {(r["setting"], r["seed"]) for r in rows}
     for seed in seeds:
         for setting, change in SETTINGS.items():
@@ -325,7 +327,7 @@ def run_ablation(
             score = ranking(m["siren"], max_logits(model, m["street"], front), m["group"])
             rows.append({"setting": setting, "seed": seed} |
                         {k: round(v, 4) for k, v in score.items()})
-            save_rows(rows, path)
+            write_csv(path, rows)
             print(*rows[-1].values(), flush=True)
 
 # %% ../nbs/23_detector_training.ipynb #c35c1fc3
@@ -362,7 +364,7 @@ def run_left_out(
 ):              # the rows of this seed
     "Finish a network on all sources but one, for each of them, and rank that one; it resumes."
     path, m = Path(out) / "left_out.csv", material
-    rows = load_rows(path, LEFT_OUT) if path.is_file() else []
+    rows = read_csv(path, LEFT_OUT) if path.is_file() else []
     done, base = {r["source"] for r in rows if r["seed"] == seed}, _base(out, m, seed)
     for name in [s for s in np.unique(m["source"]) if s not in done]:
         ours, rest = np.flatnonzero(m["source"] == name), np.flatnonzero(m["source"] != name)
@@ -371,7 +373,7 @@ def run_left_out(
         model = fine_tune(base, MixedSampler(parts, seed, steps=FINISHING))
         logits = max_logits(model, subset(m["street"], ours))
         rows += [_row(m, i, seed, z) for i, z in zip(ours, logits)]
-        save_rows(rows, path)
+        write_csv(path, rows)
     return [r for r in rows if r["seed"] == seed]
 
 def _base(out, m, seed, epochs=8):
@@ -389,7 +391,7 @@ def to_litert(
     if keras.backend.backend() != "tensorflow":
         raise SirenbookError("LiteRT files are written by Keras on TensorFlow; "
                              "set KERAS_BACKEND=tensorflow")
-    tf, one = need("tensorflow"), keras.Input(batch_shape=(1, *WINDOW))
+    tf, one = require("tensorflow"), keras.Input(batch_shape=(1, *WINDOW))
     with tempfile.TemporaryDirectory() as folder:
         keras.Model(one, model(one)).export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -480,7 +482,7 @@ def train_detector(
         rows = unseen_rows(model, m, seed)
         calibration = _calibrated(rows)
         for s in spread: rows += unseen_rows(_base(out, m, s, epochs), m, s)
-        save_rows(rows, out / "unseen.csv")
+        write_csv(out / "unseen.csv", rows)
     else:
         X, y = m["held_out"]
         calibration = calibrate(_logits(model, features(X)), y.ravel() == 1, np.arange(len(X)))

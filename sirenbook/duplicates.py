@@ -6,17 +6,19 @@
 __all__ = ['FRAME_S', 'HOP_S', 'LOW_HZ', 'HIGH_HZ', 'REACH', 'BLOCK', 'FAN', 'WAIT', 'SPAN', 'LEAST', 'NEIGHBOURS', 'PART',
            'SLACK_S', 'ALIKE', 'CLOSE_S', 'TRIES', 'LOOP_COLUMNS', 'COPIES_COLUMNS', 'constellation', 'fingerprint',
            'overlap_correlation', 'DuplicatePair', 'near_duplicates', 'autocorrelation', 'loop_period', 'run_loop',
-           'run_copies', 'SirenbookWarning', 'warn']
+           'run_copies', 'duplicates_across', 'merge_duplicate_groups', 'warn_duplicates']
 
 # %% ../nbs/13_duplicates.ipynb #1a20c8c1
-import os, sys, warnings
+import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from .signals import SR, SirenbookError, save_rows
+from .audio import SR
+from .errors import SirenbookError, warn
+from .files import write_csv
 
 # %% ../nbs/13_duplicates.ipynb #5402270e
 FRAME_S, HOP_S = 0.064, 0.016    # a frame, and from one to the next, s: the same at any rate
@@ -278,7 +280,7 @@ def run_loop(
         at = np.diagonal(c, d)
         values = dict(least=at.min(), median=np.median(at), greatest=at.max())
         rows.append(dict(distance=d, pairs=len(at)) | {k: round(v, 4) for k, v in values.items()})
-    save_rows(rows, path)
+    write_csv(path, rows)
     return rows
 
 # %% ../nbs/13_duplicates.ipynb #bbbd477a
@@ -297,18 +299,46 @@ def run_copies(
         rows.append(dict(dataset=name, recordings=len(wavs),
                          minutes=round(sum(map(len, wavs)) / sr / 60, 2),
                          within=sum(same), across=len(same) - sum(same)))
-    save_rows(rows, path)
+    write_csv(path, rows)
     return rows
 
-# %% ../nbs/13_duplicates.ipynb #a1080ee0
-class SirenbookWarning(UserWarning):
-    "Data can be used, but what they show may be doubtful; the message says why."
+# %% ../nbs/13_duplicates.ipynb #ee0b6db4
+def duplicates_across(
+    dataset,  # a recordings.Dataset; its recordings have one sample rate
+) -> list:            # of DuplicatePair; first and second are places in dataset.recordings
+    "Recordings of different groups that share sound."
+    r = dataset.recordings
+    if len({x.sr for x in r}) > 1: raise SirenbookError(
+        f"the recordings of {dataset.name} have several sample rates; load them at one")
+    return [c for c in near_duplicates([x.wav for x in r], r[0].sr if r else SR)
+            if r[c.first].group != r[c.second].group]
 
-def warn(
-    text:str,   # one sentence
+def merge_duplicate_groups(
+    dataset,  # a recordings.Dataset; its recordings have one sample rate
+):              # the same data set; a joined group has the first of its names
+    "A data set whose recordings share a group if they share sound."
+    root = {x.group: x.group for x in dataset.recordings}
+    def top(group):
+        while root[group] != group: group = root[group]
+        return group
+    for c in duplicates_across(dataset):
+        low, high = sorted(top(dataset.recordings[k].group) for k in (c.first, c.second))
+        root[high] = low
+    return replace(dataset, recordings=[replace(x, group=top(x.group))
+                                        for x in dataset.recordings])
+
+def warn_duplicates(
+    dataset,  # a recordings.Dataset whose recordings have one sample rate
 ):
-    "Warn of something, at the line outside sirenbook that led to it."
-    frame, level = sys._getframe(1), 2
-    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == "sirenbook":
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, SirenbookWarning, stacklevel=level)
+    "Warn, once, if recordings of different groups share sound."
+    found, r = duplicates_across(dataset), dataset.recordings
+    if not found: return
+    n, at_s, pair = len(found), found[0].offset_s, (r[found[0].first], r[found[0].second])
+    within = lambda p, label: p[-1 - p[::-1].index(label):] if label in p else (label, p[-1])
+    one, other = (" ".join("/".join(within(x.path.parts, x.label)).split()) for x in pair)
+    two = sum(r[c.first].label != r[c.second].label for c in found)
+    begins = f"{abs(at_s):.2f} s {'before' if at_s < 0 else 'into'} it"
+    warn(f"{dataset.name}: {n} pair{'s' * (n > 1)} of recordings in different groups share"
+         f"{'s' * (n == 1)} sound{f', {two} of them under two labels' if two else ''}, so a split "
+         f"by groups would leak; the first is {one} and {other}, which begins {begins}; give them "
+         "one group in manifest.csv, or use sirenbook.duplicates.merge_duplicate_groups(dataset)")

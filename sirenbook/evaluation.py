@@ -19,12 +19,14 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 from .detector import HOP, HOP_FRAMES, Event, EventTracker, Scores
-from .recordings import (CLASSES, load_dataset, load_events, load_truth, load_wav,
-                                  render_dataset)
+from .recordings import CLASSES, load_dataset, load_wav
+from .recordings import load_events, load_truth
+from .rendering import render_dataset
 from .roads import STEP_S, band_power, convolve, microphone, propagate, scene
 from .roads import street_response
-from .signals import SR, SirenbookError, SirenbookFileError, load_rows, need
-from .signals import progress, save_rows
+from .audio import SR
+from .errors import SirenbookError, SirenbookFileError, progress, require
+from .files import read_csv, write_csv
 from .sirens import KINDS, siren
 from .viewing import new_axes
 
@@ -101,7 +103,7 @@ def rate_interval(
     hours:float,    # in how many hours
 ) -> tuple:         # (low, high) events an hour
     "The rates that would not be a surprise: 95 % interval for a Poisson count (Garwood 1936)."
-    quantile = need("scipy.stats").chi2.ppf
+    quantile = require("scipy.stats").chi2.ppf
     low = quantile(0.025, 2 * events) / 2 if events else 0.0
     return float(low / hours), float(quantile(0.975, 2 * events + 2) / 2 / hours)
 
@@ -126,7 +128,7 @@ def load_alarms(
     path,    # a results file that `run_alarms` wrote
 ) -> list:   # its rows as dicts, numbers as numbers
     "Read how many false alarms were counted."
-    return load_rows(path, ALARMS)
+    return read_csv(path, ALARMS)
 
 # %% ../nbs/22_evaluation.ipynb #343d9c00
 SIMULATED, REAL = "simulated street", "real clips, unseen"   # sounds of alarms.csv
@@ -155,7 +157,7 @@ def run_alarms(
     if unseen and street:
         real_h = load_dataset(street).minutes("non-emergency") / 60
         rows += [head | {"sound": REAL} | r for r in _unseen_alarms(unseen, real_h)]
-    save_rows(rows, path)
+    write_csv(path, rows)
 
 # %% ../nbs/22_evaluation.ipynb #460f1c36
 def plot_alarms(
@@ -233,7 +235,7 @@ COLLAR_S = 1.0             # how far off onset and offset may be, s
 
 def _frame(curve, step_s=STEP_S):
     "A curve as sed_scores_eval wants it."
-    make = need("sed_scores_eval.base_modules.scores", "proving").create_score_dataframe
+    make = require("sed_scores_eval.base_modules.scores", "proving").create_score_dataframe
     edges = np.round(np.arange(len(curve) + 1) * step_s, 6)
     return make(np.array(curve, float)[:, None], edges, ["siren"])
 
@@ -248,7 +250,7 @@ def event_measures(
     truth:dict,      # name -> true (from, to), s
 ) -> dict:           # psds, psds_loose, f1, precision, recall
     "How well events fit the truth, by sed_scores_eval (Ebbers, Haeb-Umbach and Serizel 2022)."
-    sed = need("sed_scores_eval", "proving")
+    sed = require("sed_scores_eval", "proving")
     true = {n: [(a, b, "siren") for a, b in spans] for n, spans in truth.items()}
     length = {n: len(c) * STEP_S for n, c in curves.items()}
     decoy = _decoy(sum(length.values()) / 3600)
@@ -280,12 +282,12 @@ def load_psds(
     path,    # a results file that `run_psds` wrote
 ) -> list:   # its rows as dicts, numbers as numbers
     "Read how well events fit the truth."
-    return load_rows(path, PSDS)
+    return read_csv(path, PSDS)
 
 def _scenes(folder):
     "The scenes of a rendered data set: name, recording, and both truths."
     sounding = load_events(folder)
-    for r in load_dataset(folder, copies=False).recordings:
+    for r in load_dataset(folder).recordings:
         spans = [(e.onset_s, e.offset_s) for e in
                  sounding.get(r.path.relative_to(folder).as_posix(), ())]
         yield r.path.stem, r, {"heard": heard_spans(load_truth(r.path)),
@@ -314,7 +316,7 @@ def run_psds(
             rows.append(here | {"logic": logic, "truth": kind, "hours": hours,
                                 "true_events": sum(map(len, truth.values()))}
                         | event_measures(curves, said, truth))
-    save_rows(rows, path)
+    write_csv(path, rows)
 
 # %% ../nbs/22_evaluation.ipynb #cd84b6e9
 ONSET_S, AFTER_S = (4.0, 5.0), 10.0    # when a siren begins; how long there is time to notice, s
@@ -415,7 +417,7 @@ def load_latency(
     path,    # a results file that `run_latency` wrote
 ) -> list:   # its rows as dicts; distance_m is None where the level was set by snr_db
     "Read how long alarms took."
-    rows = load_rows(path, LATENCIES)
+    rows = read_csv(path, LATENCIES)
     for r in rows:
         if (r["outcome"] == "found") != (r["latency_s"] is not None) or r["outcome"] not in (
                 "found", "missed", "early"):
@@ -446,7 +448,7 @@ def run_latency(
                     "weights": name, "threshold": t, "operating_point": point, "kind": kind,
                     "draw": draw, "snr_db": round(snr_db, 1), "distance_m": distance_m,
                     "outcome": happened, "latency_s": latency_s})
-        save_rows(rows, path)
+        write_csv(path, rows)
 
 # %% ../nbs/22_evaluation.ipynb #df8d8ce2
 def latencies(
@@ -510,7 +512,7 @@ def load_unseen(
     path,    # a table: a row for each clip and seed
 ) -> list:   # its rows as dicts, numbers as numbers
     "Read what models said about clips whose source they had never heard."
-    rows = load_rows(path, UNSEEN)
+    rows = read_csv(path, UNSEEN)
     seeds, files = {r["seed"] for r in rows}, {r["file"] for r in rows}
     if len({(r["file"], r["seed"]) for r in rows}) != len(rows) or (
             len(rows) != len(seeds) * len(files)):
@@ -551,7 +553,7 @@ def load_peers(
     path,    # a table that benchmarks/detector.py wrote
 ) -> list:   # its rows as dicts, numbers as numbers or None
     "Read what was measured beside YAMNet."
-    return load_rows(path, PEERS)
+    return read_csv(path, PEERS)
 
 # %% ../nbs/22_evaluation.ipynb #740512a9
 def run_evaluation(

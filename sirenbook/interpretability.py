@@ -17,7 +17,10 @@ from .networks import SPECTROGRAM, keras, tensorflow
 from .recordings import class_index, siren_probability
 from .results import FOLDS, _all_ready, _begun, _learned, _stoppable, pick, prepare
 from .results import setting_name, split_for
-from .signals import SR, SirenbookError, db, load_rows, rms, save_rows
+from .audio import SR
+from .errors import SirenbookError
+from .files import read_csv, write_csv
+from .signals import db, rms
 from .sirens import KINDS, siren
 from .training import Metrics, score
 
@@ -115,7 +118,7 @@ def run_shortcuts(
 ):
     "Try every clue on every data set, fold by fold, unless the file holds it already."
     path = Path(path)
-    rows = _begun(path, lambda path: load_rows(path, CLUE_ROWS))
+    rows = _begun(path, lambda path: read_csv(path, CLUE_ROWS))
     sets = _all_ready(names, ["grouped"], folds, rows)
     for name, sha, chunks in sets:
         done = {(r["fold"], r["clue"]) for r in pick(rows, dataset=name)}
@@ -129,13 +132,13 @@ def run_shortcuts(
                      s.balanced_accuracy, s.roc_auc)
             what = name, sha, fold, clue, float(f"{learned.threshold:.6g}"), int(learned.above)
             rows.append(dict(zip(CLUE_ROWS, (*what, *(round(float(m), 4) for m in marks)))))
-        save_rows(rows, path)
+        write_csv(path, rows)
         print(f"{name}: {len(found)} clues on {len(folds)} fold{'s' * (len(folds) > 1)}",
               flush=True)
 
 # %% ../nbs/15_interpretability.ipynb #c3777078
 def chosen(
-    rows,            # as `load_rows` gives those of `run_shortcuts`
+    rows,            # as `read_csv` gives those of `run_shortcuts`
     dataset:str,     # which data set
 ) -> list:           # one row a fold
     "In each fold the clue that did best on its training part: the test part has no say."
@@ -341,7 +344,7 @@ def run_looks(
     networks=NETWORKS, # (model, features, wiring) of each
 ):
     "Train every network on every data set; hide bands from it, and try transplants on it."
-    looks, moved = (_begun(Path(p), lambda p: load_rows(p, columns)) for p, columns in
+    looks, moved = (_begun(Path(p), lambda p: read_csv(p, columns)) for p, columns in
                     ((path, LOOK_ROWS), (transplants_path, TRANSPLANT_ROWS)))
     key = lambda r: tuple(r[c] for c in _WHO if c != "dataset_sha256")
     sets, X = _all_ready(names, ["grouped"], folds, looks + moved), {}
@@ -358,6 +361,6 @@ def run_looks(
             seen = [who | r for r in _looks(scores, *test)] if what not in PLAIN else []
         looks, moved = ([r for r in rows if key(r) != key(who)] + new
                         for rows, new in ((looks, seen), (moved, made)))
-        if seen: save_rows(looks, path)
-        save_rows(moved, transplants_path)
+        if seen: write_csv(path, looks)
+        write_csv(transplants_path, moved)
         print(f"{i + 1} of {len(todo)}: {name}, fold {fold}, {_title(*what)}", flush=True)

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings stay out of the way
 import numpy as np
 from .chunks import Chunks
-from .signals import SirenbookError, need
+from .errors import SirenbookError, require
 from .spectrograms import frames, log_spectrogram, standardize
-keras, tensorflow = need("keras"), need("tensorflow")
+keras, tensorflow = require("keras"), require("tensorflow")
 tensorflow.get_logger().setLevel("ERROR")
 
 # %% ../nbs/06_networks.ipynb #7ec45f9a

@@ -17,7 +17,9 @@ __all__ = ['NOISES', 'SCALES', 'T3_S', 'ALARMS', 'CHURCH', 'VOWELS_HZ', 'soundin
 from dataclasses import dataclass
 from functools import wraps
 import numpy as np
-from .signals import SR, SirenbookError, times
+from .audio import SR
+from .errors import SirenbookError
+from .signals import times
 from .sirens import oscillate, normalize_rms
 
 # %% ../nbs/17_noises.ipynb #7cac61eb

@@ -22,7 +22,8 @@ from .chunks import Split, chunk_dataset, random_split
 from .networks import FRAMES, SAMPLES, SPECTROGRAM, cnn, inputs, keras, lstm, tensorflow
 from .recordings import CLASSES, NAMES, class_index, data_dirs, load_dataset
 from .recordings import siren_probability
-from .signals import SirenbookError, SirenbookFileError, load_rows, need, save_rows
+from .errors import SirenbookError, SirenbookFileError, require
+from .files import read_csv, write_csv
 from .spectrograms import log_mel
 from .training import Metrics, evaluate, score, set_seed, train
 from .viewing import new_axes
@@ -57,7 +58,7 @@ def versions() -> str:  # such as "python 3.12.3 numpy 2.4.6 ..."
     "What computed a result."
     there = dict(python=platform.python_version(), numpy=np.__version__,
                  tensorflow=tensorflow.__version__, keras=keras.__version__)
-    there |= {"scikit-learn": need("sklearn").__version__, "sirenbook": sirenbook.__version__}
+    there |= {"scikit-learn": require("sklearn").__version__, "sirenbook": sirenbook.__version__}
     return " ".join(f"{name} {version}" for name, version in there.items())
 
 # %% ../nbs/12_results.ipynb #4288a31f
@@ -70,7 +71,7 @@ def group_folds(
         if n < FOLDS:
             raise SirenbookError(f"class {c!r} has {n} group{'s' * (n != 1)}; "
                                  f"{FOLDS} leak-free folds need {FOLDS} of each class")
-    cut = need("sklearn.model_selection").StratifiedGroupKFold
+    cut = require("sklearn.model_selection").StratifiedGroupKFold
     parts = [part for _, part in cut(FOLDS, shuffle=True, random_state=12).split(
         chunks.y, chunks.y, chunks.groups)]
     if any(len(np.unique(chunks.y[part])) < 2 for part in parts):
@@ -124,8 +125,8 @@ def logistic(
     test,                # (X, y) to score on
 ) -> Metrics:
     "Logistic regression on standardised features."
-    linear = need("sklearn.linear_model").LogisticRegression(max_iter=1000)
-    scale = need("sklearn.preprocessing").StandardScaler().fit(train[0])
+    linear = require("sklearn.linear_model").LogisticRegression(max_iter=1000)
+    scale = require("sklearn.preprocessing").StandardScaler().fit(train[0])
     linear.fit(scale.transform(train[0]), train[1])
     return score(test[1], linear.predict_proba(scale.transform(test[0]))[:, 1])
 
@@ -144,7 +145,7 @@ def metrics(
 ) -> dict:           # name -> value, 0 to 1
     "Every measure of a results row; sirens are what is to be found."
     siren, p = s.y == class_index("emergency"), siren_probability(s.p)
-    precision = need("sklearn.metrics").average_precision_score(siren, p)
+    precision = require("sklearn.metrics").average_precision_score(siren, p)
     values = s.accuracy, s.balanced_accuracy, s.roc_auc, precision, calibration_error(siren, p)
     return {name: round(float(v), 4) for name, v in zip(MEASURES, values)}
 
@@ -216,7 +217,7 @@ def dataset_sha256(
 # %% ../nbs/12_results.ipynb #6f55a12f
 def _table(path, columns, whole, decimal):
     "A table whose columns are text, but for whole and decimal numbers."
-    return load_rows(path, dict.fromkeys(columns, str) | dict.fromkeys(whole, int)
+    return read_csv(path, dict.fromkeys(columns, str) | dict.fromkeys(whole, int)
                      | dict.fromkeys(decimal, float))
 
 def load_results(
@@ -305,9 +306,9 @@ def run_experiments(
         if split == "grouped":
             groups = [g for g in groups if _of(g) != _of(row)]
             groups += [{"dataset": name} | g for g in outcomes]
-            save_rows(groups, beside)
+            write_csv(beside, groups)
         rows = [r for r in rows if _of(r, "split") != _of(row, "split")] + [row]
-        save_rows(rows, path)
+        write_csv(path, rows)
         print(f"{i + 1} of {len(todo)}: {name}, {split} {seed}, {setting_name(*what, wiring)}: "
               f"{row['accuracy']:.1%} right, {row['seconds']:.0f} s", flush=True)
 
@@ -468,7 +469,7 @@ def run_across(
             new = list(_across(sets, X, what, fold, name, epochs))
         again = {_of(r, "tested_on") for r in new}
         rows = [r for r in rows if _of(r, "tested_on") not in again] + new
-        save_rows(rows, path)
+        write_csv(path, rows)
         print(f"{i + 1} of {len(todo)}: {setting_name(*what)}, fold {fold} of {name}: " +
               ", ".join(f"{r['tested_on']} {r['roc_auc']:.2f}" for r in new), flush=True)
 

@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['TAPS', 'STEPS', 'KERNEL', 'FRAME', 'HOP', 'EDGE', 'GROUND', 'STEP_S', 'BAND_HZ', 'FARTHEST_M', 'LEAD_S',
            'speed_of_sound_mps', 'Trajectory', 'air_absorption_db', 'propagate', 'street_response', 'convolve',
-           'mu_law', 'microphone', 'band_power', 'SirenEvent', 'Scene', 'scene']
+           'mu_law', 'microphone', 'band_power', 'Scene', 'scene']
 
 # %% ../nbs/19_roads.ipynb #b0bbf652
 from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from .noises import NOISES
-from .signals import SR, SirenbookError
+from .recordings import SirenEvent
+from .audio import SR
+from .errors import SirenbookError
 from .sirens import KINDS, program, siren
 
 # %% ../nbs/19_roads.ipynb #e9c850ae
@@ -302,19 +304,12 @@ def band_power(
 
 # %% ../nbs/19_roads.ipynb #45f4a728
 @dataclass
-class SirenEvent:
-    "Something that sounds for a while."
-    kind: str        # of siren
-    onset_s: float   # when it begins to be heard, s
-    offset_s: float  # when it ends, s
-
-@dataclass
 class Scene:
     "A street scene and its truth."
     mix: np.ndarray         # what the microphone recorded, float32 within [-1, 1], `(n_samples,)`
     parts: dict             # name -> waveform; they add up to what reaches the microphone
     siren: str              # kind of siren, or "" where there is none
-    events: list            # an Event for each stretch in which the siren sounds
+    events: list            # a SirenEvent for each stretch in which the siren sounds
     time_s: np.ndarray      # middle of each tenth of a second, s, `(n_steps,)`
     distance_m: np.ndarray  # distance of the siren, m, `(n_steps,)`; NaN where there is none
     snr_db: np.ndarray      # siren over the rest, before the microphone, dB, `(n_steps,)`; NaN too

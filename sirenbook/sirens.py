@@ -10,7 +10,9 @@ __all__ = ['SHAPES', 'WAVES', 'BRIGHT', 'KINDS', 'PRESETS', 'oscillate', 'wail_h
 # %% ../nbs/16_sirens.ipynb #c33d1d02
 from dataclasses import dataclass, field, replace
 import numpy as np
-from .signals import SR, SirenbookError, rms, times
+from .audio import SR
+from .errors import SirenbookError
+from .signals import rms, times
 
 # %% ../nbs/16_sirens.ipynb #e3480c20
 def oscillate(

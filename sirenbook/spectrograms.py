@@ -9,7 +9,8 @@ __all__ = ['tukey', 'log_spectrogram', 'standardize', 'mel_filters', 'mel_power'
 from functools import lru_cache
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
-from .signals import SR, SirenbookError
+from .audio import SR
+from .errors import SirenbookError
 
 # %% ../nbs/02_spectrograms.ipynb #83f96acd
 def tukey(

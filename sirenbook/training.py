@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from .networks import inputs, keras
 from .recordings import CLASSES, class_index, siren_probability
-from .signals import SirenbookError, SirenbookFileError, need, progress
+from .errors import SirenbookError, SirenbookFileError, require, progress
 from .viewing import Player, play
 
 # %% ../nbs/07_training.ipynb #011bbecd
@@ -129,7 +129,7 @@ class Metrics:
     def roc(self) -> tuple:  # (false alarm rates, shares of sirens found)
         "The ROC curve, with sirens as what is to be found."
         is_siren = self.y == class_index("emergency")
-        return need("sklearn.metrics").roc_curve(is_siren, siren_probability(self.p))[:2]
+        return require("sklearn.metrics").roc_curve(is_siren, siren_probability(self.p))[:2]
 
 # %% ../nbs/07_training.ipynb #56fab855
 def score(
@@ -137,7 +137,7 @@ def score(
     p:np.ndarray,   # sigmoid outputs, `(n,)`
 ) -> Metrics:
     "Compare a model's answers with the truth."
-    metrics, guess = need("sklearn.metrics"), (p > 0.5).astype(int)
+    metrics, guess = require("sklearn.metrics"), (p > 0.5).astype(int)
     return Metrics(metrics.accuracy_score(y, guess), metrics.balanced_accuracy_score(y, guess),
                   metrics.roc_auc_score(y, p),
                   metrics.confusion_matrix(y, guess, labels=range(len(CLASSES))), y, p)

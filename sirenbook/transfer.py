@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from .networks import keras
-from .recordings import class_index, load_dataset, load_truth, siren_probability
-from .signals import SR, SirenbookFileError, load_rows, need, progress, save_rows
+from .recordings import class_index, load_dataset, siren_probability
+from .recordings import load_truth
+from .audio import SR
+from .errors import SirenbookFileError, require, progress
+from .files import read_csv, write_csv
 from .spectrograms import log_mel
 from .training import set_seed
 
@@ -166,7 +169,7 @@ def ranking(
     groups,              # group of each recording, `(n,)`
 ) -> dict:               # roc_auc, found_at_5 and found_at_1, each 0 to 1
     "How well scores rank recordings, each group counted once."
-    metrics, siren = need("sklearn.metrics"), np.asarray(siren, bool)
+    metrics, siren = require("sklearn.metrics"), np.asarray(siren, bool)
     named = [f"{g} {s}" for g, s in zip(groups, siren)]       # a group may hold both classes
     _, where, counts = np.unique(named, return_inverse=True, return_counts=True)
     weight = 1 / counts[where]
@@ -201,7 +204,7 @@ def run_transfer(
                                 file_scores(model, t), [r.group for r in t.recordings])
                 rows.append({"trained_on": data.name, "hours": hours, "tested_on": t.name,
                              "seed": seed} | {k: round(v, 4) for k, v in score.items()})
-                save_rows(rows, path)
+                write_csv(path, rows)
                 print(*rows[-1].values())
 
 # %% ../nbs/20_transfer.ipynb #568b5d08
@@ -212,4 +215,4 @@ def load_transfer(
     path,    # a results file that `run_transfer` wrote
 ) -> list:   # its rows as dicts, numbers as numbers
     "Read what was measured across data sets."
-    return load_rows(path, TRANSFER)
+    return read_csv(path, TRANSFER)

@@ -13,7 +13,8 @@ import numpy as np
 import soundfile as sf
 import soxr
 from numpy.lib.stride_tricks import sliding_window_view
-from .signals import SR, SirenbookError, db, need
+from .audio import SR
+from .errors import SirenbookError, require
 
 # %% ../nbs/75_viewing.ipynb #d81c8976
 COLORS = {"emergency": "#c8553d", "non-emergency": "#2f6690"}  # one colour a class, everywhere
@@ -25,7 +26,7 @@ def new_axes(
 ):                     # matplotlib axes
     "The axes given, or new ones of the book's width."
     if ax is not None: return ax
-    return need("matplotlib.pyplot").subplots(figsize=(7.2, height), layout="constrained")[1]
+    return require("matplotlib.pyplot").subplots(figsize=(7.2, height), layout="constrained")[1]
 
 # %% ../nbs/75_viewing.ipynb #99f3b734
 def plot_wave(
@@ -67,7 +68,7 @@ def plot_spectrum(
     strength[0] /= 2                                     # 0 Hz and sr / 2 have no mirror image
     if n % 2 == 0: strength[-1] /= 2
     color = ("#444444", "#1b998b", "#8e5ea2", "#d98e04")[len(ax.lines) % 4]
-    ax.plot(np.fft.rfftfreq(n, 1 / sr), db(strength), lw=1, color=color, label=label or None)
+    ax.plot(np.fft.rfftfreq(n, 1 / sr), 20 * np.log10(np.maximum(strength, 1e-10)), lw=1, color=color, label=label or None)
     top = max(np.max(line.get_ydata()) for line in ax.lines)
     ax.set(xlabel="frequency (Hz)", ylabel="level (dB)", title=title,
            xlim=(0, top_hz or sr / 2), ylim=(top - range_db, top + 5))
@@ -138,7 +139,7 @@ def mp3(
 def _picture(wav, sr, view, top_hz):
     "A waveform or spectrogram that fills its image from edge to edge, as a data address."
     paper = "white" if view == "wave" else "black"
-    fig = need("matplotlib.figure").Figure(figsize=(6.4, 1.5), dpi=100, facecolor=paper)
+    fig = require("matplotlib.figure").Figure(figsize=(6.4, 1.5), dpi=100, facecolor=paper)
     ax = fig.add_axes((0, 0, 1, 1))
     if view == "wave" and len(wav) < sr / 4: plot_wave(wav, sr, ax).set(ylim=(-1, 1))
     elif view == "wave":                      # lowest to highest value within 10 ms: no false stripes

@@ -8,7 +8,7 @@ __all__ = ['Moving', 'move_tone', 'move_beats', 'move_sampling', 'move_window']
 # %% ../nbs/78_widgets.ipynb #a23ed416
 import base64, html, io, json
 import numpy as np
-from .signals import need
+from .errors import require
 from .viewing import CMAP, plot_spectrogram
 
 # %% ../nbs/78_widgets.ipynb #76c5bd32
@@ -320,7 +320,7 @@ sb-move p {margin: .5rem 0 0; font-size: .9rem; min-height: 3.2em}
 # %% ../nbs/78_widgets.ipynb #ef79abf9
 def _script():
     "The whole script; what it defines stays out of the way of everything else on the page."
-    cm = need("matplotlib").colormaps[CMAP]
+    cm = require("matplotlib").colormaps[CMAP]
     colours = (255 * cm(np.linspace(0, 1, 64))[:, :3]).round().astype(int).tolist()
     parts = (_AXES, _SOUND, _CONTROLS, _ELEMENT, _TONE, _BEATS, _SAMPLING, _FFT, _WINDOW, _LENGTH)
     return ("customElements.get('sb-move') || (() => {\nconst kinds = {}, MAP = "
@@ -329,7 +329,7 @@ def _script():
 
 def _still(draw):
     "The address of a still picture."
-    fig = need("matplotlib.figure").Figure(figsize=(6.8, 2.6), dpi=100, layout="constrained")
+    fig = require("matplotlib.figure").Figure(figsize=(6.8, 2.6), dpi=100, layout="constrained")
     draw(fig.subplots())
     file = io.BytesIO()
     fig.savefig(file, format="webp", pil_kwargs={"quality": 75})

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 from sirenbook.recordings import CLASSES, Dataset
-from sirenbook.signals import SirenbookError, tone
+from sirenbook.errors import SirenbookError
+from sirenbook.signals import tone
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE, NBS = ROOT/"sirenbook", ROOT/"nbs"

@@ -7,8 +7,9 @@ from sirenbook.chunks import chunk_dataset
 from sirenbook.ablations import FAIR, FLAW_COLUMNS, FLAWS, difference, effects, flat_chunks, keep_tails, load_ablations, parts_of, run_ablations, scale, run_ablation_setting
 from sirenbook.networks import SPECTROGRAM, inputs
 from sirenbook.recordings import CLASSES, Dataset, Recording, load_dataset
-from sirenbook.results import FOLDS, dataset_sha256, load_results, pick, save_rows, split_for
-from sirenbook.signals import SirenbookFileError
+from sirenbook.files import write_csv
+from sirenbook.results import FOLDS, dataset_sha256, load_results, pick, split_for
+from sirenbook.errors import SirenbookFileError
 from sirenbook.spectrograms import log_spectrogram, standardize
 
 @pytest.fixture(scope="module")
@@ -205,7 +206,7 @@ ROW = dict(zip(FLAW_COLUMNS, ("roadside", "0" * 64, "none", 0, .5, .6, 3, 168, 0
                                    lambda t: t.replace("n_flat", "flat"), lambda t: "file,label\na,b\n"], ids=["empty", "end cut", "cut", "too long", "words", "no number", "old columns", "foreign"])
 def test_spoiled_files(tmp_path, spoil):
     path = tmp_path/"ablations.csv"
-    save_rows([ROW, ROW | {"fold": 1}], path)
+    write_csv(path, [ROW, ROW | {"fold": 1}])
     assert load_ablations(path) == [ROW, ROW | {"fold": 1}]
     path.write_text(spoil(path.read_text()))
     for ask in (lambda: load_ablations(path), lambda: run_ablations([], path)):

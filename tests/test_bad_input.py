@@ -7,8 +7,11 @@ from shared import complains, real, write, write_folder
 from sirenbook.chunks import chunk, chunk_dataset, group_split
 from sirenbook.detector import _file_blocks
 from sirenbook.networks import inputs
-from sirenbook.recordings import CLASSES, SUFFIXES, load_dataset, load_wav
-from sirenbook.signals import SirenbookFileError, load_rows, save_rows, tone
+from sirenbook.audio import SUFFIXES
+from sirenbook.recordings import CLASSES, load_dataset, load_wav
+from sirenbook.errors import SirenbookFileError
+from sirenbook.files import read_csv, write_csv
+from sirenbook.signals import tone
 from sirenbook.spectrograms import frames, log_spectrogram
 from sirenbook.training import load_model
 
@@ -320,12 +323,12 @@ def test_an_empty_manifest(tmp_path):
 
 def test_tables(tmp_path):
     path, columns = tmp_path/"t.csv", {"name": str, "n": int}
-    with complains("no rows"): save_rows([], path)
-    with complains("nowhere", kind=SirenbookFileError): save_rows([{"name": "a"}], tmp_path/"nowhere"/"t.csv")
+    with complains("no rows"): write_csv(path, [])
+    with complains("nowhere", kind=SirenbookFileError): write_csv(tmp_path/"nowhere"/"t.csv", [{"name": "a"}])
     rows = [{"name": 'a, "b"\nü', "n": 3}]
-    save_rows(rows, path)
-    assert load_rows(path, columns) == rows
+    write_csv(path, rows)
+    assert read_csv(path, columns) == rows
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert load_rows(path, columns) == rows, "a mark that spreadsheets leave is no damage"
+    assert read_csv(path, columns) == rows, "a mark that spreadsheets leave is no damage"
     path.write_text("name,n,n\na,1,2\n")
-    with complains("t.csv", kind=SirenbookFileError): load_rows(path, columns)
+    with complains("t.csv", kind=SirenbookFileError): read_csv(path, columns)

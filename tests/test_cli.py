@@ -8,8 +8,9 @@ import pytest
 from shared import ROOT, complains, is_sentence, write
 from sirenbook import __version__, recordings
 from sirenbook.cli import main
-from sirenbook.recordings import load_dataset, render_dataset
-from sirenbook.signals import SirenbookFileError
+from sirenbook.recordings import load_dataset
+from sirenbook.rendering import render_dataset
+from sirenbook.errors import SirenbookFileError
 
 PROGRAM = [sys.executable, "-c", "import sys; from sirenbook.cli import main; sys.exit(main())"]
 

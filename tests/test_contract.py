@@ -7,7 +7,7 @@ import pytest
 from shared import write_folder
 from sirenbook import chunks, networks, recordings, spectrograms, training
 from sirenbook.chunks import Chunks, chunk, group_split, random_split
-from sirenbook.signals import SirenbookError
+from sirenbook.errors import SirenbookError
 from sirenbook.spectrograms import log_spectrogram, standardize
 
 MINUTES = 22.920290625, 27.160834375  # the article's recordings: emergency, non-emergency
@@ -68,7 +68,7 @@ def test_manifest_gives_groups(tmp_path):
 
 def test_errors_are_ours():
     assert issubclass(SirenbookError, ValueError)
-    from sirenbook.signals import SirenbookFileError
+    from sirenbook.errors import SirenbookFileError
     assert issubclass(SirenbookFileError, (SirenbookError)) and issubclass(SirenbookFileError, OSError)
 
 

@@ -6,9 +6,10 @@ import pytest
 import soundfile as sf
 from shared import ROOT, complains, fresh
 from sirenbook import recordings
-from sirenbook.recordings import (CLASSES, ROADSIDE_SEED, TURNS, load_dataset, load_events, load_truth, make_roadside,
-                                  render_dataset, render_scene)
-from sirenbook.signals import SirenbookError, SirenbookFileError
+from sirenbook.recordings import CLASSES, load_dataset
+from sirenbook.recordings import load_events, load_truth
+from sirenbook.rendering import ROADSIDE_SEED, TURNS, make_roadside, render_dataset, render_scene
+from sirenbook.errors import SirenbookError, SirenbookFileError
 from sirenbook.sirens import KINDS
 
 FOLDER = f"roadside-{recordings.ROADSIDE_VERSION}"
@@ -24,7 +25,7 @@ def hours(n, seconds=2): return n * seconds / 3600
 @pytest.fixture(scope="module")
 def rows():
     "The committed list of what the data set holds, by file."
-    with open(ROOT/"data"/"roadside.csv", newline="", encoding="utf-8") as f: return {r["file"]: r for r in csv.DictReader(f)}
+    with open(ROOT/"data"/"roadside"/"manifest.csv", newline="", encoding="utf-8") as f: return {r["file"]: r for r in csv.DictReader(f)}
 
 @pytest.fixture(scope="module")
 def roadside(): return load_dataset("roadside")
@@ -46,7 +47,7 @@ def test_what_it_holds(roadside, rows):
     assert len({r.group for r in roadside.recordings}) == 60
 
 def test_it_is_what_the_list_says(roadside, whole, rows):
-    assert (whole/"manifest.csv").read_bytes() == (ROOT/"data"/"roadside.csv").read_bytes()
+    assert (whole/"manifest.csv").read_bytes() == (ROOT/"data"/"roadside"/"manifest.csv").read_bytes()
     for r in roadside.recordings:
         row = rows[r.path.relative_to(whole).as_posix()]
         assert (r.label, r.group) == (row["label"], row["group"])
@@ -61,7 +62,8 @@ def test_rendering_gives_the_list(rows):
 
 def test_a_new_process_renders_the_same(rows):
     told = fresh("""import sys, hashlib
-from sirenbook.recordings import ROADSIDE_SEED, np, render_scene
+from sirenbook.recordings import np
+from sirenbook.rendering import ROADSIDE_SEED, render_scene
 for i in sys.argv[1:]: print(hashlib.sha256(np.round(render_scene(ROADSIDE_SEED, int(i), clear=True).mix.astype(float) * 32767).astype("<i2").tobytes()).hexdigest())""", *PICKED[1:4], PYTHONHASHSEED="7")
     assert told.split() == [list(rows.values())[i]["sha256"] for i in PICKED[1:4]]
 
@@ -292,7 +294,7 @@ def test_damaged_truth_is_made_anew(four, tmp_path):
 
 def test_two_programs_at_once(four, tmp_path):
     code = f"""import sys
-from sirenbook.recordings import render_dataset
+from sirenbook.rendering import render_dataset
 render_dataset(sys.argv[1], {hours(4)}, 5, seconds=2, workers=2)"""
     both = [subprocess.Popen([sys.executable, "-c", code, tmp_path/"set"], cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [p.communicate(timeout=120)[1] for p in both]
@@ -363,7 +365,7 @@ def test_a_full_disk(four, tmp_path, monkeypatch):
 def test_a_full_disk_in_a_process_of_its_own(tmp_path):
     "As near as one comes to it without a disk to fill: files may not grow beyond 30 kB."
     told = fresh(f"""import resource, sys
-from sirenbook.recordings import render_dataset
+from sirenbook.rendering import render_dataset
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 try: render_dataset(sys.argv[1], {hours(4, 15)}, 5, workers=2)
 except Exception as e: print(type(e).__name__, e)""", tmp_path/"set")

@@ -9,7 +9,7 @@ from shared import NBS, ROOT
 
 from sirenbook.detector import Detector
 from sirenbook.recordings import load_dataset
-from sirenbook.signals import SR
+from sirenbook.audio import SR
 
 WEIGHTS = ROOT/"sirenbook"/"weights"
 CARD = json.loads((WEIGHTS/"detector.json").read_text())

@@ -9,7 +9,8 @@ from shared import PACKAGE, ROOT, fresh, is_sentence, write
 from sirenbook import cli
 from sirenbook.cli import main
 from sirenbook.detector import WINDOW_S, Detector
-from sirenbook.signals import load_rows, tone
+from sirenbook.files import read_csv
+from sirenbook.signals import tone
 from sirenbook.sirens import siren
 
 PROGRAM = [sys.executable, "-c", "import sys; from sirenbook.cli import main; sys.exit(main())"]
@@ -214,7 +215,7 @@ def test_table(sounds, between, capsys):
     assert main(["detect", "wail.wav", "text.wav", "hush.flac", "--csv", "out.csv", "--threshold", between]) == 1
     found = answers(capsys.readouterr() and capsys, "wail.wav", "hush.flac", "--threshold", between)
     either = lambda text: float(text) if text else ""
-    rows = load_rows("out.csv", {"file": str, **dict.fromkeys(("start", "end", "peak", "score", "seconds", "threshold"), either), "error": str})
+    rows = read_csv("out.csv", {"file": str, **dict.fromkeys(("start", "end", "peak", "score", "seconds", "threshold"), either), "error": str})
     assert [r["file"] for r in rows] == ["wail.wav", "text.wav", "hush.flac"]
     assert {k: rows[0][k] for k in ("start", "end", "peak")} == found[0]["events"][0] and rows[0]["score"] == found[0]["score"] and rows[0]["seconds"] == 10
     assert rows[2] == {"file": "hush.flac", "start": "", "end": "", "peak": "", "score": found[1]["score"], "seconds": 10, "threshold": float(between), "error": ""}

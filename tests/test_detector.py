@@ -8,10 +8,10 @@ import soxr
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from shared import PACKAGE, complains, fresh, write
-from sirenbook.duplicates import SirenbookWarning
+from sirenbook.errors import SirenbookError, SirenbookFileError, SirenbookWarning
 from sirenbook.detector import (HOP, HOP_FRAMES, WINDOW_FRAMES, WINDOW_S, Detector, Event, EventTracker, Scores, find_events, plot_scores)
 from sirenbook.recordings import load_wav
-from sirenbook.signals import SR, SirenbookError, SirenbookFileError
+from sirenbook.audio import SR
 from sirenbook.sirens import synthesize, wail_hz
 from sirenbook.spectrograms import log_mel
 

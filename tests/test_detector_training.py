@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 
 from sirenbook.detector import Detector
-from sirenbook.signals import SirenbookError, SirenbookFileError
+from sirenbook.errors import SirenbookError, SirenbookFileError
 
 teaching = pytest.importorskip("sirenbook.detector_training", reason="teaching needs TensorFlow", exc_type=SirenbookError)
 

@@ -9,8 +9,9 @@ import soundfile as sf
 from shared import ROOT, Server, complains, fresh, is_sentence, real, write
 from sirenbook import recordings
 from sirenbook.cli import main
-from sirenbook.recordings import ADDRESSES, CLASSES, Published, class_index, download, load_dataset, published
-from sirenbook.signals import SirenbookFileError
+from sirenbook.downloads import ADDRESSES, Published, download, published
+from sirenbook.recordings import CLASSES, class_index, load_dataset
+from sirenbook.errors import SirenbookFileError
 
 SIZE = 200_044  # of each file, bytes
 GIVEN = os.environ.get("SIRENBOOK_DATA")  # before the tests have a place of their own

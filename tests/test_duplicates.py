@@ -8,12 +8,14 @@ import soundfile as sf
 import soxr
 from shared import ROOT, complains, is_sentence, real, write, write_folder
 from sirenbook import duplicates
-from sirenbook.duplicates import (COPIES_COLUMNS, LOOP_COLUMNS, DuplicatePair, SirenbookWarning, autocorrelation, constellation, fingerprint,
-                              overlap_correlation, loop_period, near_duplicates, run_copies, run_loop)
+from sirenbook.duplicates import COPIES_COLUMNS, LOOP_COLUMNS, DuplicatePair, autocorrelation, constellation, fingerprint, overlap_correlation, loop_period, near_duplicates, run_copies, run_loop
+from sirenbook.errors import SirenbookFileError, SirenbookWarning
 from sirenbook.noises import noise
-from sirenbook.recordings import CLASSES, Dataset, Recording, duplicates_across, merge_duplicate_groups, load_dataset, load_folder, load_wav
+from sirenbook.duplicates import duplicates_across, merge_duplicate_groups
+from sirenbook.recordings import CLASSES, Dataset, Recording, load_dataset, load_folder, load_wav
 from sirenbook.roads import band_power, propagate, scene
-from sirenbook.signals import SirenbookFileError, load_rows, tone
+from sirenbook.files import read_csv
+from sirenbook.signals import tone
 from sirenbook.sirens import KINDS, render, siren
 
 SR = 16000
@@ -121,7 +123,7 @@ def test_any_kind_of_number(streets, dtype):
 def test_no_copies_in_roadside():
     data = load_dataset("roadside")
     assert near_duplicates([r.wav for r in data.recordings]) == []
-    rows = load_rows(ROOT/"data"/"duplicates.csv", COPIES_COLUMNS)
+    rows = read_csv(ROOT/"data"/"duplicates.csv", COPIES_COLUMNS)
     assert [(r["within"], r["across"]) for r in rows if r["dataset"] == "roadside"] == [(0, 0)]
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -313,20 +315,20 @@ def test_autocorrelation_by_definition():
 def test_run_loop(tmp_path):
     pieces = [noise("rain", 1, rng(14, i)) for i in range(5)]
     run_loop([noisy(pieces[i % 5], 20, i) for i in range(12)], tmp_path/"loop.csv")
-    rows = load_rows(tmp_path/"loop.csv", LOOP_COLUMNS)
+    rows = read_csv(tmp_path/"loop.csv", LOOP_COLUMNS)
     assert [r["distance"] for r in rows if r["median"] > 0.9] == [5, 10] and [r["pairs"] for r in rows] == list(range(11, 0, -1))
 
 def test_run_copies(streets, tmp_path):
     run_copies({"one": ([*streets[:3], streets[0], streets[1]], ["a", "b", "c", "a", "c"])}, tmp_path/"duplicates.csv")
-    (r,) = load_rows(tmp_path/"duplicates.csv", COPIES_COLUMNS)
+    (r,) = read_csv(tmp_path/"duplicates.csv", COPIES_COLUMNS)
     assert (r["dataset"], r["recordings"], r["within"], r["across"]) == ("one", 5, 1, 1) and r["minutes"] == pytest.approx(20 / 60, abs=.01)
 
 @pytest.mark.parametrize("content", [b"", b"distance\n1\n", b"distance,pairs,least,median,greatest\n", b"distance,pairs,least,median,greatest\n1,2,3",
                                      b"distance,pairs,least,median,greatest\n1,2\n", b"\xff\xfe", b"distance,pairs,least,median,greatest\n1,2,a,b,c\n"])
 def test_a_table_that_is_none(tmp_path, content):
     (tmp_path/"t.csv").write_bytes(content)
-    with complains("t.csv", kind=SirenbookFileError): load_rows(tmp_path/"t.csv", LOOP_COLUMNS)
-    with complains("none.csv", kind=SirenbookFileError): load_rows(tmp_path/"none.csv", LOOP_COLUMNS)
+    with complains("t.csv", kind=SirenbookFileError): read_csv(tmp_path/"t.csv", LOOP_COLUMNS)
+    with complains("none.csv", kind=SirenbookFileError): read_csv(tmp_path/"none.csv", LOOP_COLUMNS)
 
 def traffic():
     files = sorted((real("esvs")/"non-emergency").glob("*"), key=lambda p: int(p.stem.partition("_")[2]))
@@ -337,7 +339,7 @@ def test_the_loop_of_esvs(tmp_path):
     "What data/loop.csv says of the traffic clips, measured anew on the first eighty and the last twenty."
     files = traffic()
     wavs = {i: load_wav(files[i]) for i in (*range(80), *range(180, 200))}
-    rows = {r["distance"]: r for r in load_rows(ROOT/"data"/"loop.csv", LOOP_COLUMNS)}
+    rows = {r["distance"]: r for r in read_csv(ROOT/"data"/"loop.csv", LOOP_COLUMNS)}
     assert list(rows) == list(range(1, 200)) and all(r["pairs"] == 200 - d for d, r in rows.items())
     pairs = {60: [(i, i + 60) for i in range(20)], 180: [(i, i + 180) for i in range(20)], 1: [(i, i + 1) for i in range(79)], 59: [(i, i + 59) for i in range(21)]}
     for d, some in pairs.items():
@@ -347,7 +349,7 @@ def test_the_loop_of_esvs(tmp_path):
 
 def test_copies_of_esvs():
     "All copies in esvs lie within its groups; those of the first forty ambulances, measured anew."
-    rows = {r["dataset"]: r for r in load_rows(ROOT/"data"/"duplicates.csv", COPIES_COLUMNS)}
+    rows = {r["dataset"]: r for r in read_csv(ROOT/"data"/"duplicates.csv", COPIES_COLUMNS)}
     assert rows["esvs"]["across"] == 0 and rows["esvs"]["within"] == 240 + 49, "the traffic's loop, and the sirens"
     folder = real("esvs")
     with open(folder/"manifest.csv", newline="", encoding="utf-8") as f:
@@ -363,7 +365,7 @@ def test_copies_of_the_traffic():
 def test_copies_of_street():
     folder = real("street")
     with pytest.warns(SirenbookWarning, match="2 pairs") as heard: data = load_dataset(folder)
-    assert len(heard) == 1 and load_rows(ROOT/"data"/"duplicates.csv", COPIES_COLUMNS)[2]["across"] == 2
+    assert len(heard) == 1 and read_csv(ROOT/"data"/"duplicates.csv", COPIES_COLUMNS)[2]["across"] == 2
     assert len({r.group for r in data.recordings}) - len({r.group for r in merge_duplicate_groups(data).recordings}) == 2
 
 

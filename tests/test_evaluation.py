@@ -10,7 +10,8 @@ from sirenbook.evaluation import (AFTER_S, BLOCK, SIMULATED, THRESHOLDS, alarm_i
                                onset_scenes, operating_points, outcome, quiet_minute, quiet_minutes, rate_interval, run_alarms,
                                run_latency, unseen_ranking, latencies, weights_name, worst)
 from sirenbook.roads import band_power
-from sirenbook.signals import SR, save_rows
+from sirenbook.audio import SR
+from sirenbook.files import write_csv
 from sirenbook.sirens import KINDS
 
 HOP_S = 0.512
@@ -240,18 +241,18 @@ def test_clips_are_ranked_seed_by_seed_and_the_worst_named():
 
 def test_readers_take_whole_tables_only(tmp_path):
     path = tmp_path/"unseen.csv"
-    save_rows(clips(), path)
+    write_csv(path, clips())
     assert load_unseen(path) == clips()
     for bad in (clips()[:-1], [*clips(), clips()[0]], [clips()[0] | {"p": 1.2}, *clips()[1:]], [clips()[0] | {"label": "siren"}, *clips()[1:]]):
-        save_rows(bad, path)
+        write_csv(path, bad)
         with complains(path): load_unseen(path)
     row = {"weights": "w", "threshold": 0.8, "operating_point": "1/h", "kind": "wail", "draw": 0, "snr_db": 0.0,
            "distance_m": "", "outcome": "found", "latency_s": 1.2}
     path = tmp_path/"latency.csv"
-    save_rows([row], path)
+    write_csv(path, [row])
     assert load_latency(path) == [row | {"distance_m": None}]
     for bad in ({"outcome": "missed"}, {"latency_s": ""}, {"outcome": "perhaps"}, {"latency_s": "nan"}):
-        save_rows([row | bad], path)
+        write_csv(path, [row | bad])
         with complains(path): load_latency(path)
     for load in (load_alarms, load_psds, load_latency, load_unseen):
         with complains(tmp_path/"none.csv", "no such file"): load(tmp_path/"none.csv")

@@ -9,7 +9,10 @@ from sirenbook.interpretability import (CLUE_ROWS, CLUES, EDGES_HZ, LOOK_ROWS, N
 from sirenbook.networks import FRAMES, SAMPLES, SPECTROGRAM, inputs, keras
 from sirenbook.recordings import class_index, load_dataset, siren_probability
 from sirenbook.results import FOLDS, load_results, pick, split_for
-from sirenbook.signals import SR, SirenbookFileError, db, load_rows, quantize, rms, tone
+from sirenbook.audio import SR
+from sirenbook.errors import SirenbookFileError
+from sirenbook.files import read_csv
+from sirenbook.signals import db, quantize, rms, tone
 from sirenbook.training import evaluate, score
 
 SIREN, OTHER = class_index("emergency"), class_index("non-emergency")
@@ -220,13 +223,13 @@ def test_clues_go_on(folder, tmp_path, monkeypatch):
     path, walks, walk = tmp_path/"shortcuts.csv", [], hans.shortcut_features
     monkeypatch.setattr(hans, "shortcut_features", lambda chunks: walks.append(1) or walk(chunks))
     run_shortcuts([folder], path, folds=[0, 1])
-    rows = load_rows(path, CLUE_ROWS)
+    rows = read_csv(path, CLUE_ROWS)
     assert len(rows) == 2 * len(CLUES) and tuple(rows[0]) == tuple(CLUE_ROWS) and len(walks) == 1
     first = path.read_bytes()
     run_shortcuts([folder], path, folds=[0, 1])
     assert path.read_bytes() == first and len(walks) == 1, "what was done was done again"
     run_shortcuts([folder], path)
-    assert path.read_bytes().startswith(first) and len(load_rows(path, CLUE_ROWS)) == FOLDS * len(CLUES)
+    assert path.read_bytes().startswith(first) and len(read_csv(path, CLUE_ROWS)) == FOLDS * len(CLUES)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:7] + lines[9:]))
     run_shortcuts([folder], path)
@@ -236,7 +239,7 @@ def test_the_test_part_cannot_change_a_row(folder, tmp_path):
     run_shortcuts([folder], tmp_path/"a.csv", folds=[2])
     chunks = chunk_dataset(load_dataset(folder))
     first, _, test = split_for(chunks, "grouped", 2).of(shortcut_features(chunks)["level"], chunks.y)
-    row = pick(load_rows(tmp_path/"a.csv", CLUE_ROWS), clue="level")[0]
+    row = pick(read_csv(tmp_path/"a.csv", CLUE_ROWS), clue="level")[0]
     learned = fit_stump(*first)
     assert row["threshold"] == pytest.approx(learned.threshold, rel=1e-5) and row["above"] == learned.above
     assert row["learned"] == pytest.approx(score_stump(first, first).balanced_accuracy, abs=1e-4) and row["accuracy"] == pytest.approx(score_stump(first, test).accuracy, abs=1e-4)
@@ -257,7 +260,7 @@ def quick(monkeypatch):
 def test_looks_go_on(folder, tmp_path, quick):
     paths = tmp_path/"looks.csv", tmp_path/"transplants.csv"
     run_looks([folder], *paths, folds=[0])
-    looks, moved = load_rows(paths[0], LOOK_ROWS), load_rows(paths[1], TRANSPLANT_ROWS)
+    looks, moved = read_csv(paths[0], LOOK_ROWS), read_csv(paths[1], TRANSPLANT_ROWS)
     kinds = 3 + 2 * len(SNRS_DB) + 2 * len(SWAPS_HZ)
     assert len(quick) == len(set(quick)) == len(NETWORKS) + len(PLAIN) == len(moved) / kinds and len(looks) == len(NETWORKS)
     assert {r["emergency"] for r in moved} == {1} and {r["siren"] for r in moved} == {.8} and moved[0]["snr_db"] is None
@@ -315,19 +318,19 @@ def test_rows_of_another_data_set_are_not_mixed(folder, tmp_path, quick):
     with complains("mine", "another file", kind=SirenbookFileError): run_shortcuts([other], tmp_path/"c.csv", folds=[1])
     with complains("mine", "another file", kind=SirenbookFileError): run_looks([other], tmp_path/"l.csv", tmp_path/"t.csv", folds=[1])
     with complains("nowhere", kind=SirenbookFileError): run_shortcuts([folder], tmp_path/"nowhere"/"c.csv")
-    with complains("nowhere", kind=SirenbookFileError): load_rows(tmp_path/"nowhere", CLUE_ROWS)
+    with complains("nowhere", kind=SirenbookFileError): read_csv(tmp_path/"nowhere", CLUE_ROWS)
 
 
 # ---- what was committed
 
 def test_the_committed_clues_are_complete():
-    rows, results = load_rows(ROOT/"data"/"shortcuts.csv", CLUE_ROWS), load_results(ROOT/"data"/"results.csv")
+    rows, results = read_csv(ROOT/"data"/"shortcuts.csv", CLUE_ROWS), load_results(ROOT/"data"/"results.csv")
     assert {(r["dataset"], r["fold"], r["clue"]) for r in rows} == {(d, k, c) for d in ("roadside", "esvs", "street") for k in range(FOLDS) for c in CLUES}
     assert len(rows) == 3 * FOLDS * len(CLUES) and all(.5 <= r["learned"] <= 1 for r in rows)
     assert {(r["dataset"], r["dataset_sha256"]) for r in rows} == {(r["dataset"], r["dataset_sha256"]) for r in results}
 
 def test_the_committed_looks_are_complete():
-    looks, moved = load_rows(ROOT/"data"/"looks.csv", LOOK_ROWS), load_rows(ROOT/"data"/"transplants.csv", TRANSPLANT_ROWS)
+    looks, moved = read_csv(ROOT/"data"/"looks.csv", LOOK_ROWS), read_csv(ROOT/"data"/"transplants.csv", TRANSPLANT_ROWS)
     bands = {("nothing", 0, 0), ("hidden", *SIREN_HZ), ("kept", *SIREN_HZ), *(("hidden", *b) for b in zip(EDGES_HZ, EDGES_HZ[1:]))}
     kinds = {(k, s, None) for k in ("siren", "computed siren") for s in (None, *SNRS_DB)} | {("background", None, None)} | {(k, None, hz) for k in ("siren", "background") for hz in SWAPS_HZ}
     who = lambda r: (r["dataset"], r["model"], r["features"], r["wiring"], r["fold"])
@@ -343,7 +346,7 @@ def test_a_row_of_real_recordings_comes_out_again():
     parts = split_for(chunks, "grouped", fold)
     first, test = ((shortcut_features(chunks[part]), chunks.y[part]) for part in (parts.train, parts.test))
     for name in CLUES:
-        row = pick(load_rows(ROOT/"data"/"shortcuts.csv", CLUE_ROWS), dataset="esvs", fold=fold, clue=name)[0]
+        row = pick(read_csv(ROOT/"data"/"shortcuts.csv", CLUE_ROWS), dataset="esvs", fold=fold, clue=name)[0]
         s = score_stump((first[0][name], first[1]), (test[0][name], test[1]))
         assert (row["accuracy"], row["balanced_accuracy"], row["roc_auc"]) == pytest.approx((s.accuracy, s.balanced_accuracy, s.roc_auc), abs=.005), name
 

@@ -144,7 +144,7 @@ USES = {
 @pytest.mark.parametrize("use, missing", [(u, m) for u, (modules, _) in USES.items() for m in (*modules, ",".join(HEAVY))])
 def test_what_is_missing_is_named(use, missing):
     told = fresh(BLOCK + f"""import numpy as np, sirenbook
-from sirenbook.signals import SirenbookError
+from sirenbook.errors import SirenbookError
 try: {USES[use][1]}
 except Exception as e: print(isinstance(e, SirenbookError), e)""", missing, TF_CPP_MIN_LOG_LEVEL="3")
     assert told.startswith("True "), told or "nothing was raised"

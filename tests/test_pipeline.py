@@ -6,11 +6,12 @@ import pytest
 from shared import complains, real, thinned, write
 from sirenbook import training
 from sirenbook.chunks import chunk_dataset, group_split, random_split, shared_share
-from sirenbook.duplicates import SirenbookWarning
+from sirenbook.errors import SirenbookFileError, SirenbookWarning
 from sirenbook.networks import FRAMES, SAMPLES, SPECTROGRAM, cnn, inputs, lstm
-from sirenbook.recordings import CLASSES, merge_duplicate_groups, load_dataset, load_wav, siren_probability
+from sirenbook.duplicates import merge_duplicate_groups
+from sirenbook.recordings import CLASSES, load_dataset, load_wav, siren_probability
 from sirenbook.results import band_statistics, logistic
-from sirenbook.signals import SirenbookFileError, save_rows
+from sirenbook.files import write_csv
 from sirenbook.training import evaluate, load_model, predict, set_seed, train
 
 SETUPS = {"cnn on time": (cnn, SAMPLES), "lstm on time": (lstm, FRAMES), "cnn on spectrogram": (cnn, SPECTROGRAM), "lstm on spectrogram": (lstm, SPECTROGRAM)}
@@ -194,7 +195,7 @@ def test_a_strangers_folder_in_ten_lines(strangers):
     assert 0 <= ours.accuracy <= 1 and plain.accuracy > .9, "a hum of 900 Hz is not told from one of 200 Hz"
     where = [{g for g in pair} & set(chunks.groups[part]) for part in (split.train, split.validation, split.test)]
     assert sum(map(bool, where)) == 1, "a copy is in two parts"
-    save_rows([{"file": r.path.relative_to(strangers).as_posix(), "label": r.label, "group": r.group} for r in data.recordings], strangers/"manifest.csv")
+    write_csv(strangers/"manifest.csv", [{"file": r.path.relative_to(strangers).as_posix(), "label": r.label, "group": r.group} for r in data.recordings])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert {r.group for r in load_dataset(strangers).recordings} == {r.group for r in data.recordings}

@@ -126,7 +126,7 @@ def test_errors_of_what_a_function_calls_are_a_link_away(pages):
 
 def test_an_error_that_is_caught_is_not_shown(pages):
     "A card that cannot be read as one is an error of `Detector`; the ValueErrors behind it, and the command's own errors, reach nobody."
-    assert "those of" not in pages["api_signals"].entries["load_rows"] and "another size" not in str(pages["api_recordings"].entries)
+    assert "those of" not in pages["api_signals"].entries["read_csv"] and "another size" not in str(pages["api_recordings"].entries)
     assert "Errors" not in pages["api_cli"].entries["main"]
 
 def test_links_to_the_source_lead_to_the_definition(pages):

@@ -12,8 +12,9 @@ from sirenbook.networks import SPECTROGRAM, inputs
 from sirenbook.recordings import CLASSES, class_index, load_dataset, siren_probability
 from sirenbook.results import COLUMNS, FOLDS, GROUP_COLUMNS, MEASURES, SETTINGS, SETUPS, SPLITS, WIRINGS
 from sirenbook.results import band_statistics, by_group, calibration_error, dataset_sha256, experiment, group_folds, bootstrap_interval
-from sirenbook.results import load_across, load_groups, load_results, metrics, mean_std, run_across, run_experiments, save_rows, split_for, verdict
-from sirenbook.signals import SirenbookFileError
+from sirenbook.files import write_csv
+from sirenbook.results import load_across, load_groups, load_results, metrics, mean_std, run_across, run_experiments, split_for, verdict
+from sirenbook.errors import SirenbookFileError
 from sirenbook.training import score
 
 SIREN, OTHER = map(class_index, CLASSES)
@@ -270,9 +271,9 @@ def test_experiments_keep_what_was_done(quick, tmp_path, monkeypatch):
     assert len(load_results(tmp_path/"results.csv")) == 5 and len(load_groups(tmp_path/"groups.csv")) == 4
 
 def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
-    save_rows([{"a": 1}], tmp_path/"x.csv")
+    write_csv(tmp_path/"x.csv", [{"a": 1}])
     monkeypatch.setattr(signals.os, "replace", lambda *args: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError): save_rows([{"a": 2}], tmp_path/"x.csv")
+    with pytest.raises(OSError): write_csv(tmp_path/"x.csv", [{"a": 2}])
     assert (tmp_path/"x.csv").read_text() == "a\n1\n" and [p.name for p in tmp_path.iterdir()] == ["x.csv"]
 
 @pytest.mark.parametrize("change", ["label", "group", "sound"])
@@ -335,7 +336,7 @@ def test_foreign_results(tmp_path, content):
     assert [p.name for p in tmp_path.iterdir()] == ["groups.csv"]
 
 def test_results_come_back_as_they_were(tmp_path):
-    save_rows([ROW, ROW | {"model": "majority", "features": "", "wiring": ""}], tmp_path/"results.csv")
+    write_csv(tmp_path/"results.csv", [ROW, ROW | {"model": "majority", "features": "", "wiring": ""}])
     assert load_results(tmp_path/"results.csv")[0] == ROW
 
 def test_results_that_are_not_there(tmp_path):
@@ -460,7 +461,7 @@ def test_what_was_tested_on_must_be_the_same(two, tmp_path):
     path = tmp_path/"across.csv"
     run_across(two, path, seeds=[0])
     rows = [r for r in load_across(path) if r["dataset"] == "roadside"]
-    save_rows(rows, path)
+    write_csv(path, rows)
     write(tmp_path/"pavement"/"emergency"/"0.wav", np.random.default_rng(9).normal(0, .05, 48000))
     before = path.read_bytes()
     with complains("another data set", kind=SirenbookFileError): run_across(two, path, seeds=[0])

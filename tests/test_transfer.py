@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 from shared import ROOT, complains, real
 from sirenbook import transfer
-from sirenbook.recordings import class_index, load_dataset, load_truth, render_dataset
-from sirenbook.signals import SirenbookFileError
+from sirenbook.recordings import class_index, load_dataset
+from sirenbook.recordings import load_truth
+from sirenbook.rendering import render_dataset
+from sirenbook.errors import SirenbookFileError
 from sirenbook.transfer import AUDIBLE_DB, WINDOW, MelDataset, WindowSampler, file_scores, extract_mels, listener, load_transfer, ranking, run_transfer, augment
 
 SIREN, OTHER = class_index("emergency"), class_index("non-emergency")
