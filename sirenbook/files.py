@@ -87,7 +87,11 @@ def read_csv(
 ) -> list:           # dicts
     "Read a table completely, or raise an error; floats must be finite."
     text, names, rows = _cells(Path(path))
-    if more: return [_named(path, i, row, columns, names) for i, row in enumerate(rows, 2)]
+    if more:
+        if not {*columns} <= {*names}:
+            *first, last = columns
+            raise SirenbookFileError(f"{path}: needs the columns {', '.join(first)} and {last}")
+        return [_with_types(path, i, row, columns, names) for i, row in enumerate(rows, 2)]
     try:
         if not (rows and text.endswith("\n") and sorted(names) == sorted(columns)): raise ValueError
         if any(None in (*r, *r.values()) for r in rows): raise ValueError
@@ -97,11 +101,8 @@ def read_csv(
     except ValueError: pass
     raise SirenbookFileError(f"{path}: cut off, or not a table of {', '.join(columns)}")
 
-def _named(path, line, row, columns, names):
+def _with_types(path, line, row, columns, names):
     "A row of a table written by hand; the error says where it is wrong."
-    if not {*columns} <= {*names}:
-        *first, last = columns
-        raise SirenbookFileError(f"{path}: needs the columns {', '.join(first)} and {last}")
     if None in row: raise SirenbookFileError(
         f"{path}: the row of {row[names[0]]} has too many values; quote one that holds a comma")
     try: return row | {c: kind(row[c] or "") for c, kind in columns.items()}
