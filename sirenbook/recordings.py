@@ -158,7 +158,7 @@ def _no_label_twice(recordings):
                     f"{r.path}: the same recording as {other.path}, under another label")
         seen[key].append(r)
 
-# %% ../nbs/03_recordings.ipynb #c817c616
+# %% ../nbs/03_recordings.ipynb #6f099423
 def _read(folder, rows, paths, labels, sr, name):
     "A data set of these files of a folder with its manifest's rows, decoded on all cores."
     groups, todo = [], []
@@ -281,23 +281,29 @@ def _esvs(folder, sr):
 
 # %% ../nbs/03_recordings.ipynb #5b1e90c7
 def load_dataset(
-    name_or_path,  # "roadside", "article", "esvs", or a folder with a sub-folder for each class
+    name_or_path,  # "roadside", "article", "esvs", a folder, or a folder's name in data_dirs()
     sr:int=SR,     # sample rate wanted, Hz
     *,
     duplicates:bool=False,  # whether to warn of groups that share sound; takes longer
 ) -> Dataset:
     "Load a data set by its name, or from a folder of your own."
     if name_or_path in NAMES: data = _load_named(name_or_path, sr)
-    elif str(name_or_path) and Path(name_or_path).exists() or os.sep in str(name_or_path):
-        folder = Path(name_or_path)
+    else:
+        folder = _find_folder(name_or_path)
         flat = all((folder / name).is_file() for name in ARTICLE_FILES.values())
         data = _article(folder, sr) if flat else load_folder(folder, sr)
-    else: raise SirenbookFileError(f"no data set is called {str(name_or_path)!r}: "
-                                   f"there are {', '.join(NAMES)}, or give a folder")
     if duplicates:
         from sirenbook.duplicates import warn_duplicates
         warn_duplicates(data)
     return data
+
+def _find_folder(path):
+    "A folder as given, or else a folder of that name among the data sets."
+    if os.sep in str(path): return Path(path)        # load_folder says if there is none
+    for p in [Path(path), *[d / path for d in data_dirs()]] if str(path) else ():
+        if p.exists(): return p
+    raise SirenbookFileError(f"no data set is called {str(path)!r}: "
+                             f"there are {', '.join(NAMES)}, or give a folder")
 
 def _load_named(name, sr):
     "One of the data sets in NAMES."
