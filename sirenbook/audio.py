@@ -74,6 +74,7 @@ def read_blocks(
         raise SirenbookFileError(f"{path}: not a sound file that can be decoded, or one that "
                                  f"was cut off {_undecoded(path, e)}") from None
 
+# %% ../nbs/74_audio.ipynb #b3168658
 def load_wav(
     path,          # a wav, flac, ogg or mp3 file
     sr:int=SR,     # sample rate wanted, Hz

@@ -120,6 +120,20 @@ def shared_share(
     return float(np.mean([(chunks.recording[i], chunks.place[i]) in seen for i in test]))
 
 # %% ../nbs/04_chunks.ipynb #91b30038
+def _group_part(y, groups, indices, share, left, random_state):
+    "Split off whole groups: both classes on both sides, `left` groups of each in the rest."
+    folds = require("sklearn.model_selection").StratifiedGroupKFold
+    fewest = lambda part: min(len(np.unique(groups[part][y[part] == i]))  # groups of a class
+                              for i in range(len(CLASSES)))
+    # if no fold of this size has both classes, try larger ones
+    for n in range(min(max(2, round(1 / share)), len(np.unique(groups[indices]))), 1, -1):
+        for rest, held in folds(n, shuffle=True, random_state=random_state).split(
+                indices, y[indices], groups[indices]):
+            rest, held = indices[rest], indices[held]
+            if fewest(held) and fewest(rest) >= left: return rest, held
+    raise SirenbookError("the groups are too uneven for a split with both classes in every part")
+
+# %% ../nbs/04_chunks.ipynb #572a4041
 def group_split(
     y:np.ndarray,                 # class numbers, `(n,)`
     groups:np.ndarray,            # group of each chunk, `(n,)`
@@ -133,18 +147,6 @@ def group_split(
         if n < 3:
             raise SirenbookError(f"class {name!r} has {n} group{'s' * (n != 1)}; a leak-free "
                                  "split needs 3, one each to train, validate and test")
-    folds = require("sklearn.model_selection").StratifiedGroupKFold
-    fewest = lambda part: min(len(np.unique(groups[part][y[part] == i]))  # groups of a class
-                              for i in range(len(CLASSES)))
-    def part(indices, share, left):
-        # if no fold of this size has both classes, try larger ones
-        for n in range(min(max(2, round(1 / share)), len(np.unique(groups[indices]))), 1, -1):
-            for rest, held in folds(n, shuffle=True, random_state=random_state).split(
-                    indices, y[indices], groups[indices]):
-                rest, held = indices[rest], indices[held]
-                if fewest(held) and fewest(rest) >= left: return rest, held
-        raise SirenbookError(
-            "the groups are too uneven for a split with both classes in every part")
-    rest, test = part(np.arange(len(y)), test_size, left=2)
-    train, validation = part(rest, validation_size, left=1)
+    rest, test = _group_part(y, groups, np.arange(len(y)), test_size, 2, random_state)
+    train, validation = _group_part(y, groups, rest, validation_size, 1, random_state)
     return Split(train, validation, test)

@@ -262,7 +262,7 @@ def merge_duplicate_groups(
     return replace(dataset, recordings=[replace(x, group=top(x.group))
                                         for x in dataset.recordings])
 
-# %% ../nbs/13_duplicates.ipynb #7c7e0bd6
+# %% ../nbs/13_duplicates.ipynb #7a71bbcc
 def warn_duplicates(
     dataset,  # a recordings.Dataset; all its recordings have one sample rate
 ):
@@ -294,6 +294,7 @@ def autocorrelation(
     overlap = np.sqrt(total[n:0:-1] * (total[n] - total[:n]))
     return np.where(overlap > 1e-9 * total[n], c / np.maximum(overlap, 1e-30), 0)
 
+# %% ../nbs/13_duplicates.ipynb #8de26b25
 def loop_period(
     wav:np.ndarray,          # waveform, `(n_samples,)`
     sr:int=SR,               # sample rate, Hz

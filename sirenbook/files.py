@@ -79,6 +79,14 @@ def _cells(path):
     except OSError as e:
         raise SirenbookFileError(f"{path}: cannot be read ({e.strerror or e})") from None
 
+def _with_types(path, line, row, columns, names):
+    "A row of a table written by hand; the error says where it is wrong."
+    if None in row: raise SirenbookFileError(
+        f"{path}: the row of {row[names[0]]} has too many values; quote one that holds a comma")
+    try: return row | {c: kind(row[c] or "") for c, kind in columns.items()}
+    except ValueError as e: raise SirenbookFileError(f"{path}: line {line}, {e}") from None
+
+# %% ../nbs/72_files.ipynb #fea570f8
 def read_csv(
     path,            # a CSV file
     columns:dict,    # name -> what its text becomes: str, int, float, or a function
@@ -100,13 +108,6 @@ def read_csv(
             return rows
     except ValueError: pass
     raise SirenbookFileError(f"{path}: cut off, or not a table of {', '.join(columns)}")
-
-def _with_types(path, line, row, columns, names):
-    "A row of a table written by hand; the error says where it is wrong."
-    if None in row: raise SirenbookFileError(
-        f"{path}: the row of {row[names[0]]} has too many values; quote one that holds a comma")
-    try: return row | {c: kind(row[c] or "") for c, kind in columns.items()}
-    except ValueError as e: raise SirenbookFileError(f"{path}: line {line}, {e}") from None
 
 # %% ../nbs/72_files.ipynb #73dafe91
 @contextmanager
@@ -178,6 +179,7 @@ class _Worker:
         self.process.wait()                     # so that the next item gets a new process
         return SirenbookFileError("a process ended early")
 
+# %% ../nbs/72_files.ipynb #aa0f6f5d
 def run_workers(
     make:str,            # "module:function"; called with `arguments`, returns work(item, note)
     arguments,           # for `make`, as JSON holds them

@@ -91,6 +91,17 @@ def _manifest(folder):
         if file.is_absolute() or ".." in file.parts: raise SirenbookFileError(
             f"{path}: {r['file']} must be given as a path within the folder")
         r["file"] = file.as_posix()
+    _check_rows(path, rows)
+    missing = [r for r in rows if not (folder / r["file"]).is_file()]
+    if missing and _is_downloaded(missing[0]):
+        raise _incomplete(folder, missing[0]["dataset"], len(missing))
+    if missing:
+        raise SirenbookFileError(f"{path}: names {missing[0]['file']}, which does not exist")
+    return {r["file"]: r for r in rows}
+
+# %% ../nbs/03_recordings.ipynb #bd341843
+def _check_rows(path, rows):
+    "Raise an error if rows of a manifest contradict each other, or name no class."
     for file, n in Counter(r["file"] for r in rows).items():
         if n > 1: raise SirenbookFileError(f"{path}: names {file} {n} times")
     for r in rows:
@@ -103,12 +114,6 @@ def _manifest(folder):
         if len(names := sorted(names - {""})) > 1:
             raise SirenbookFileError(f"{path}: group {group} is in several parts of its split, "
                                      f"{' and '.join(names)}; a group belongs to one part only")
-    missing = [r for r in rows if not (folder / r["file"]).is_file()]
-    if missing and _is_downloaded(missing[0]):
-        raise _incomplete(folder, missing[0]["dataset"], len(missing))
-    if missing:
-        raise SirenbookFileError(f"{path}: names {missing[0]['file']}, which does not exist")
-    return {r["file"]: r for r in rows}
 
 # %% ../nbs/03_recordings.ipynb #c94212f4
 def _files(folder):
@@ -158,7 +163,7 @@ def _no_label_twice(recordings):
                     f"{r.path}: the same recording as {other.path}, under another label")
         seen[key].append(r)
 
-# %% ../nbs/03_recordings.ipynb #ca79ede1
+# %% ../nbs/03_recordings.ipynb #003ab5bd
 def _read(folder, rows, paths, labels, sr, name):
     "A data set of these files of a folder with its manifest's rows, decoded on all cores."
     groups, todo = [], []
@@ -240,6 +245,7 @@ def load_rendered(
         raise SirenbookFileError(f"{folder}: lacks {len(rows) - len(data.recordings)} recordings")
     return data
 
+# %% ../nbs/03_recordings.ipynb #ae96cd77
 def _roadside(sr):
     "The embedded data set, from the repository or the cache."
     data = None
@@ -279,6 +285,24 @@ def _esvs(folder, sr):
     for r in data.recordings: r.group = getattr(wanted.get(stem(r.path)), "group", r.group)
     return data
 
+# %% ../nbs/03_recordings.ipynb #33b56b56
+def _load_named(name, sr):
+    "One of the data sets in NAMES."
+    if name == "roadside": return _roadside(sr)
+    places = [d / name for d in data_dirs()]
+    folder = next((p for p in places if p.is_dir()), None)
+    if not folder: raise SirenbookFileError(
+        f"{places[0]}: there is no such folder; {name} belongs there: sirenbook download {name}")
+    return (_article if name == "article" else _esvs)(folder, sr)
+
+def _find_folder(path):
+    "A folder as given, or else a folder of that name among the data sets."
+    if os.sep in str(path): return Path(path)        # load_folder says if there is none
+    for p in [Path(path), *[d / path for d in data_dirs()]] if str(path) else ():
+        if p.exists(): return p
+    raise SirenbookFileError(f"no data set is called {str(path)!r}: "
+                             f"there are {', '.join(NAMES)}, or give a folder")
+
 # %% ../nbs/03_recordings.ipynb #5b1e90c7
 def load_dataset(
     name_or_path,  # "roadside", "article", "esvs", a folder, or a folder's name in data_dirs()
@@ -296,23 +320,6 @@ def load_dataset(
         from sirenbook.duplicates import warn_duplicates
         warn_duplicates(data)
     return data
-
-def _find_folder(path):
-    "A folder as given, or else a folder of that name among the data sets."
-    if os.sep in str(path): return Path(path)        # load_folder says if there is none
-    for p in [Path(path), *[d / path for d in data_dirs()]] if str(path) else ():
-        if p.exists(): return p
-    raise SirenbookFileError(f"no data set is called {str(path)!r}: "
-                             f"there are {', '.join(NAMES)}, or give a folder")
-
-def _load_named(name, sr):
-    "One of the data sets in NAMES."
-    if name == "roadside": return _roadside(sr)
-    places = [d / name for d in data_dirs()]
-    folder = next((p for p in places if p.is_dir()), None)
-    if not folder: raise SirenbookFileError(
-        f"{places[0]}: there is no such folder; {name} belongs there: sirenbook download {name}")
-    return (_article if name == "article" else _esvs)(folder, sr)
 
 # %% ../nbs/03_recordings.ipynb #da03a75a
 TRUTH = ("time_s", "distance_m", "snr_db")         # columns of a scene's table
