@@ -99,7 +99,7 @@ def _is_whole(folder, row):
                 and hashlib.sha256(truth).hexdigest() == row["truth_sha256"])
     except (OSError, RuntimeError, KeyError): return False
 
-# %% ../nbs/76_rendering.ipynb #c96869cb
+# %% ../nbs/76_rendering.ipynb #420b3d6e
 def scene_worker(
     folder,   # the data set's folder
 ):            # work(i, note): renders scene `i` unless it is complete, and returns `i`
@@ -113,12 +113,17 @@ def scene_worker(
 
 def _scenes(folder, n, workers):
     "Complete every scene, on one core or several; yields the number of each."
-    if workers == 1: yield from map(partial(scene_worker(folder), note=None), range(n))
+    if workers == 1: results = map(partial(scene_worker(folder), note=None), range(n))
     else:
         make = "sirenbook.rendering:scene_worker"
-        for done in run_workers(make, [str(folder)], range(n), workers=workers):
-            if isinstance(done, SirenbookError): raise SirenbookFileError(f"{folder}: {done}")
-            yield done
+        results = run_workers(make, [str(folder)], range(n), workers=workers)
+    try:
+        for result in results:
+            if isinstance(result, SirenbookFileError): raise result
+            yield result
+    except SirenbookFileError as e:
+        where = "" if str(folder) in str(e) else f"{folder}: "
+        raise SirenbookFileError(f"{where}{e}; give the same command again to resume") from None
 
 # %% ../nbs/76_rendering.ipynb #06897afd
 def _in_words(s):
@@ -154,7 +159,7 @@ def _begin(folder, wanted):
     _write_journal(folder, wanted, rows.values())
     for name in (*CLASSES, "truth"): (folder / name).mkdir(exist_ok=True)
 
-# %% ../nbs/76_rendering.ipynb #57fb3312
+# %% ../nbs/76_rendering.ipynb #60a97117
 def _finish(folder):
     "Write the tables of all scenes; the manifest comes last, so it stands for completeness."
     settings, rows = _journal(folder)
@@ -196,7 +201,7 @@ def _check_numbers(hours, seed, seconds, workers):
         if x != x // 1 or not least <= x < math.inf:
             raise SirenbookError(f"{name} must be a whole number, {least} or above, not {x}")
 
-# %% ../nbs/76_rendering.ipynb #b935d0ca
+# %% ../nbs/76_rendering.ipynb #4127b06e
 def render_dataset(
     folder,             # where to put it; the same call resumes after an interruption
     hours:float,        # length of both classes together, h
@@ -230,10 +235,11 @@ def _complete(folder):
     "The rendered data set if it is complete and unchanged, else None."
     try:
         data = load_rendered(folder, "roadside")
-        if len(data.recordings) == _n_scenes(_journal(folder)[0]): return data
+        groups = all(r.group == r.path.stem for r in data.recordings)
+        if groups and len(data.recordings) == _n_scenes(_journal(folder)[0]): return data
     except (OSError, KeyError): pass
 
-# %% ../nbs/76_rendering.ipynb #b91b2186
+# %% ../nbs/76_rendering.ipynb #78f3a75d
 def cached_roadside() -> Dataset:   # at 16 kHz
     "The embedded data set from the cache folder, rendered or repaired first if needed."
     folder = dataset_dir(f"roadside-{ROADSIDE_VERSION}")
