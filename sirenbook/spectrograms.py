@@ -8,7 +8,7 @@ __all__ = ['tukey', 'log_spectrogram', 'standardize', 'mel_filters', 'mel_power'
 # %% ../nbs/02_spectrograms.ipynb #37e45ccd
 from functools import lru_cache
 import numpy as np
-from numpy.lib.stride_tricks import as_strided, sliding_window_view
+from numpy.lib.stride_tricks import sliding_window_view
 from .audio import SR
 from .errors import SirenbookError
 
@@ -22,39 +22,37 @@ def tukey(
     return np.where(edge < 1, 0.5 * (1 - np.cos(np.pi * edge)), 1.0)
 
 # %% ../nbs/02_spectrograms.ipynb #7248172b
-def _recording_beneath(chunks, hop_length):
-    "The waveform that chunks are a view of, and the frames from one to the next; or None."
+def _frames_between(chunks, hop_length):
+    "How many frames apart chunks of one recording start; 0 if they do not share its memory."
     step, item = chunks.strides
-    if len(chunks) < 2 or item != chunks.itemsize or step % (item * hop_length): return None
-    step //= item
-    if not 0 < step < chunks.shape[1]: return None
-    length = (len(chunks) - 1) * step + chunks.shape[1]
-    return as_strided(chunks, (length,), (item,), writeable=False), step // hop_length
+    if len(chunks) < 2 or item != chunks.itemsize or step % (item * hop_length): return 0
+    return step // (item * hop_length) if 0 < step < item * chunks.shape[1] else 0
 
 _BLOCK = 128  # frames transformed at once: few enough for the cache, so many that calls cost little
 
-def _log_frames(wav, sr, nperseg, hop_length, eps, out):
-    "Log power of every frame of `wav`, written into `out` (n_frames, n_bins)."
+def _log_power(nperseg, sr, eps):
+    "A function that writes the log power of frames into `out`, in memory that it uses again."
     window = tukey(nperseg)
     window *= nperseg * np.sqrt(2 / (sr * np.sum(window ** 2)))  # one-sided power per hertz, after
     window = window.astype(np.float32)          # norm="forward" below, which keeps numpy in 32 bits
-    average = np.full(nperseg, 1 / nperseg, np.float32)
-    frames = sliding_window_view(wav, nperseg)[::hop_length]
-    room = np.empty((_BLOCK, nperseg), np.float32)      # for every block: fresh memory is slow
+    average, eps = np.full(nperseg, 1 / nperseg, np.float32), np.float32(eps)
+    room = np.empty((_BLOCK, nperseg), np.float32)
     squares = np.empty((_BLOCK, nperseg // 2 + 1), np.float32)
-    for i in range(0, len(frames), _BLOCK):
-        power = out[i:i + _BLOCK]
-        block = room[:len(power)]
-        block[:] = frames[i:i + _BLOCK]
-        block -= (block @ average)[:, None]
-        block *= window
-        spectrum = np.fft.rfft(block, norm="forward")
-        np.square(spectrum.real, out=power)
-        power += np.square(spectrum.imag, out=squares[:len(power)])
-        power[:, 0] /= 2                                # 0 Hz and sr/2 have no mirror image
-        if nperseg % 2 == 0: power[:, -1] /= 2
-        power += np.float32(eps)
-        np.log(power, out=power)
+    def write(frames, out):
+        for i in range(0, len(frames), _BLOCK):
+            power = out[i:i + _BLOCK]
+            block = room[:len(power)]
+            block[:] = frames[i:i + _BLOCK]
+            block -= (block @ average)[:, None]
+            block *= window
+            spectrum = np.fft.rfft(block, norm="forward")
+            np.square(spectrum.real, out=power)
+            power += np.square(spectrum.imag, out=squares[:len(power)])
+            power[:, 0] /= 2                            # 0 Hz and sr/2 have no mirror image
+            if nperseg % 2 == 0: power[:, -1] /= 2
+            power += eps
+            np.log(power, out=power)
+    return write
 
 # %% ../nbs/02_spectrograms.ipynb #d6233360
 def log_spectrogram(
@@ -69,17 +67,13 @@ def log_spectrogram(
     if chunks.ndim != 2 or not 0 <= noverlap < nperseg <= chunks.shape[1]:
         raise SirenbookError(f"chunks of shape {chunks.shape} do not hold frames of "
                              f"{nperseg} samples that share {noverlap}")
-    hop_length = nperseg - noverlap
-    n_frames, n_bins = 1 + (chunks.shape[1] - nperseg) // hop_length, nperseg // 2 + 1
-    out = np.empty((len(chunks), n_frames, n_bins), np.float32)
-    shared = _recording_beneath(chunks, hop_length)
-    if shared is None:
-        for x, wav in zip(out, chunks): _log_frames(wav, sr, nperseg, hop_length, eps, x)
-        return out
-    wav, step = shared
-    whole = np.empty((1 + (len(wav) - nperseg) // hop_length, n_bins), np.float32)
-    _log_frames(wav, sr, nperseg, hop_length, eps, whole)
-    for i, x in enumerate(out): x[:] = whole[i * step:i * step + n_frames]
+    frames = sliding_window_view(chunks, nperseg, axis=1)[:, ::nperseg - noverlap]
+    out = np.empty((*frames.shape[:2], nperseg // 2 + 1), np.float32)
+    step, write = _frames_between(chunks, nperseg - noverlap), _log_power(nperseg, sr, eps)
+    for i, x in enumerate(out):
+        known = out[i - 1, step:] if step and i else x[:0]  # frames that the chunk before has too
+        x[:len(known)] = known
+        write(frames[i, len(known):], x[len(known):])
     return out
 
 # %% ../nbs/02_spectrograms.ipynb #f6cc804c
@@ -145,7 +139,7 @@ def mel_power(
         np.matmul(power, filters, out=out[i:i + 128])
     return out
 
-# %% ../nbs/02_spectrograms.ipynb #7a7ff648
+# %% ../nbs/02_spectrograms.ipynb #f94a1c47
 def log_mel(
     wav:np.ndarray,         # waveform, `(n_samples,)`
     sr:int=SR,              # sample rate, Hz
