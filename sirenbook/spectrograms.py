@@ -139,7 +139,7 @@ def mel_power(
         np.matmul(power, filters, out=out[i:i + 128])
     return out
 
-# %% ../nbs/02_spectrograms.ipynb #f94a1c47
+# %% ../nbs/02_spectrograms.ipynb #906f3872
 def log_mel(
     wav:np.ndarray,         # waveform, `(n_samples,)`
     sr:int=SR,              # sample rate, Hz
