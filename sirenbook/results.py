@@ -13,9 +13,9 @@ __all__ = ['ARTICLE', 'SETUPS', 'BASELINES', 'WIRINGS', 'SPLITS', 'FOLDS', 'SETT
 import platform, time
 import numpy as np
 import sirenbook
-from .chunks import Split, chunk_dataset, random_split
+from .chunks import Split, random_split
 from .networks import FRAMES, SAMPLES, SPECTROGRAM, cnn, inputs, keras, lstm, tensorflow
-from .recordings import CLASSES, class_index, load_dataset, siren_probability
+from .recordings import CLASSES, class_index, siren_probability
 from .errors import SirenbookError, require
 from .files import read_csv
 from .spectrograms import log_mel

@@ -1,12 +1,13 @@
 """The book's experiments: what is drawn, what is measured, what is written, and runs that stop and resume."""
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile as sf
 from shared import ROOT, complains, real, thinned, write, write_folder
-from sirenbook import results, runs, signals
+from sirenbook import results, runs
 from sirenbook.chunks import chunk_dataset
 from sirenbook.errors import SirenbookFileError
 from sirenbook.experiments import verdict as experiment
@@ -17,7 +18,7 @@ from sirenbook.recordings import CLASSES, class_index, load_dataset, siren_proba
 from sirenbook.results import (ACROSS_SETTINGS, FOLDS, GROUP_COLUMNS, METRICS, RESULT_COLUMNS, SETTINGS,
                                SETUPS, SPLITS, WIRINGS, band_statistics, bootstrap_interval, by_group,
                                calibration_error, fit_model, group_folds, load_across, load_groups,
-                               load_results, mean_std, metrics, prepare, run_setting, split_for, verdict)
+                               load_results, mean_std, metrics, run_setting, split_for, verdict)
 from sirenbook.training import score
 
 SIREN, OTHER = map(class_index, CLASSES)
@@ -283,7 +284,7 @@ def test_an_interrupted_run_keeps_what_was_done(quick, tmp_path, monkeypatch):
 
 def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
     write_csv(tmp_path/"x.csv", [{"a": 1}])
-    monkeypatch.setattr(signals.os, "replace", lambda *args: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(Path, "replace", lambda *args: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError): write_csv(tmp_path/"x.csv", [{"a": 2}])
     assert (tmp_path/"x.csv").read_text() == "a\n1\n" and [p.name for p in tmp_path.iterdir()] == ["x.csv"]
 

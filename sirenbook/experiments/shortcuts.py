@@ -23,7 +23,7 @@ from ..signals import rms
 from ..sirens import KINDS, siren
 from ..training import score
 
-# %% ../../nbs/83_experiment_shortcuts.ipynb #ff8b0fe7
+# %% ../../nbs/83_experiment_shortcuts.ipynb #aed47cfd
 def stump_row(
     training,   # (values, y) of the training part
     test,       # (values, y) of the test part
@@ -36,18 +36,16 @@ def stump_row(
     return dict(threshold=float(f"{stump.threshold:.6g}"), above=int(stump.above)) | {
         name: round(float(v), 4) for name, v in scores.items()}
 
-def _run_stumps(datasets, out, folds):
-    "Write shortcuts.csv."
-    path = Path(out) / "shortcuts.csv"
-    with RunTable(path, SHORTCUT_COLUMNS, ("dataset", "fold", "clue")) as runs:
-        sets, features = prepare_datasets(datasets, ("grouped",), folds, runs.rows), {}
-        for name, fold, clue in runs.pending(product(sets, folds, SHORTCUTS), "stumps"):
-            chunks = sets[name].chunks
-            if name not in features: features = {name: shortcut_features(chunks)}
-            parts = split_for(chunks, "grouped", fold)
-            training, _, test = parts.of(features[name][clue], chunks.y)
-            runs.add(dataset=name, dataset_sha256=sets[name].sha256, fold=fold, clue=clue,
-                     **stump_row(training, test))
+def _run_stumps(runs, sets, folds):
+    "Fill shortcuts.csv."
+    features = {}
+    for name, fold, clue in runs.pending(product(sets, folds, SHORTCUTS), "stumps"):
+        chunks = sets[name].chunks
+        if name not in features: features = {name: shortcut_features(chunks)}
+        parts = split_for(chunks, "grouped", fold)
+        training, _, test = parts.of(features[name][clue], chunks.y)
+        runs.add(dataset=name, dataset_sha256=sets[name].sha256, fold=fold, clue=clue,
+                 **stump_row(training, test))
 
 # %% ../../nbs/83_experiment_shortcuts.ipynb #375c31e0
 def look_rows(
@@ -139,32 +137,29 @@ def examined_settings(
     return [s for s in (*EXAMINED_NETWORKS, *EXAMINED_BASELINES)
             if not (spectrograms_only and s[1] == "time")]
 
-# %% ../../nbs/83_experiment_shortcuts.ipynb #76c68f72
-def _run_examined(datasets, out, folds, epochs, settings):
-    "Write looks.csv and transplants.csv."
-    with RunTable(Path(out) / "transplants.csv", TRANSPLANT_COLUMNS, RUN) as runs:
-        looks, X = RunTable(Path(out) / "looks.csv", LOOK_COLUMNS, RUN), {}
-        sets = prepare_datasets(datasets, ("grouped",), folds, looks.rows + runs.rows)
-        keys = [(name, *setting, fold) for name in sets for fold in folds
-                for setting in settings or examined_settings(name)]
-        known = {*map(looks.key_of, looks.rows)}
-        lost = {k for k in keys if k[1:4] not in EXAMINED_BASELINES and k not in known}
-        runs.rows = [r for r in runs.rows if runs.key_of(r) not in lost]
-        for key in runs.pending(keys, "models"):
-            name, setting, fold = key[0], key[1:4], key[4]
-            chunks, to_inputs, what = sets[name].chunks, _to_inputs(setting), key[:3]
-            if what not in X: X = {w: v for w, v in X.items() if w[0] == name} | {
-                what: to_inputs(chunks)}
-            parts = split_for(chunks, "grouped", fold)
-            training, validation, test = parts.of(X[what], chunks.y)
-            evaluate = fit_examined(setting, training, validation, fold, epochs)
-            who = dict(zip(RUN, key)) | {"dataset_sha256": sets[name].sha256}
-            if setting not in EXAMINED_BASELINES:
-                looks.add(*[who | r for r in look_rows(evaluate, *test)])
-            made = make_transplants(chunks[parts.test], chunks.y[parts.test], fold)
-            runs.add(*[who | r for r in transplant_rows(evaluate, to_inputs, made)])
+# %% ../../nbs/83_experiment_shortcuts.ipynb #8afc1113
+def _run_examined(runs, looks, sets, folds, epochs, settings):
+    "Fill looks.csv and transplants.csv."
+    keys = [(name, *setting, fold) for name in sets for fold in folds
+            for setting in settings or examined_settings(name)]
+    known, X = {*map(looks.key_of, looks.rows)}, {}
+    lost = {k for k in keys if k[1:4] not in EXAMINED_BASELINES and k not in known}
+    runs.rows = [r for r in runs.rows if runs.key_of(r) not in lost]
+    for key in runs.pending(keys, "models"):
+        name, setting, fold, what = key[0], key[1:4], key[4], key[:3]
+        chunks, to_inputs = sets[name].chunks, _to_inputs(setting)
+        if what not in X:
+            X = {w: x for w, x in X.items() if w[0] == name} | {what: to_inputs(chunks)}
+        parts = split_for(chunks, "grouped", fold)
+        training, validation, test = parts.of(X[what], chunks.y)
+        evaluate = fit_examined(setting, training, validation, fold, epochs)
+        who = dict(zip(RUN, key)) | {"dataset_sha256": sets[name].sha256}
+        if setting not in EXAMINED_BASELINES:
+            looks.add(*[who | r for r in look_rows(evaluate, *test)])
+        made = make_transplants(chunks[parts.test], chunks.y[parts.test], fold)
+        runs.add(*[who | r for r in transplant_rows(evaluate, to_inputs, made)])
 
-# %% ../../nbs/83_experiment_shortcuts.ipynb #66ed5b9e
+# %% ../../nbs/83_experiment_shortcuts.ipynb #8d22e095
 def run(
     datasets=None,     # names or folders; None for experiments.verdict.DATASETS
     out="data",        # the folder of the tables, which are begun or continued
@@ -173,6 +168,12 @@ def run(
     epochs:int=10,     # passes over the training part
     settings=None,     # (model, features, wiring) of each; None for `examined_settings`
 ):
-    "Fit stumps into shortcuts.csv, and examine models into looks.csv and transplants.csv."
-    _run_stumps(datasets, out, range(FOLDS) if folds is None else folds)
-    _run_examined(datasets, out, range(3) if folds is None else folds, epochs, settings)
+    "Fill shortcuts.csv with stumps, and looks.csv and transplants.csv with examined models."
+    stump_folds, folds = (range(FOLDS), range(3)) if folds is None else (folds, folds)
+    stumps = RunTable(Path(out) / "shortcuts.csv", SHORTCUT_COLUMNS, ("dataset", "fold", "clue"))
+    runs = RunTable(Path(out) / "transplants.csv", TRANSPLANT_COLUMNS, RUN)
+    looks = RunTable(Path(out) / "looks.csv", LOOK_COLUMNS, RUN)
+    sets = prepare_datasets(datasets, ("grouped",), stump_folds,
+                            stumps.rows + runs.rows + looks.rows)
+    with stumps: _run_stumps(stumps, sets, stump_folds)
+    with runs: _run_examined(runs, looks, sets, folds, epochs, settings)
