@@ -241,7 +241,7 @@ def plot_verdict(
     dataset:str,          # which data set
     ax,                   # matplotlib axes
     *,
-    measure="accuracy",   # a name in MEASURES
+    measure="accuracy",   # a name in METRICS
     title:str="",         # the finding
 ):                        # the axes
     "A dot for every run: random split beside leak-free split, for each model."
@@ -291,7 +291,7 @@ def verdict(
     rows,                 # results, as `load_results` gives them
     dataset:str,          # which data set
     outcomes=(),          # of groups, as `load_groups` gives them; adds intervals
-    measure="accuracy",   # a name in MEASURES
+    measure="accuracy",   # a name in METRICS
 ) -> list:                # one dict for each setting
     "The article's accuracy beside ours, for each setting and split."
     table = []

@@ -163,12 +163,12 @@ def quick(monkeypatch, small):
     def noted(data, ablation, fold, epochs):
         done.append((ablation, fold))
         return AblationRun(None, SimpleNamespace(best_epoch=1), SimpleNamespace(accuracy=.5, balanced_accuracy=.5, y=np.zeros(7)), 0)
-    monkeypatch.setattr(verdict, "load_dataset", lambda name: small)
+    monkeypatch.setattr(verdict, "load_dataset", lambda name, **more: small)
     monkeypatch.setattr(experiment, "run_ablation_setting", noted)
     return done
 
 def test_a_run_from_end_to_end(monkeypatch, tmp_path, small):
-    monkeypatch.setattr(verdict, "load_dataset", lambda name: small)
+    monkeypatch.setattr(verdict, "load_dataset", lambda name, **more: small)
     run(["roadside"], tmp_path, folds=[4], ablations=("none", "tails kept"), epochs=1)
     rows = load_ablations(tmp_path/"ablations.csv")
     assert [[*r] for r in rows] == [[*ABLATION_COLUMNS]] * 2 and [(r["dataset"], r["fold"]) for r in rows] == [("roadside", 4)] * 2
@@ -194,7 +194,7 @@ def test_rows_of_another_data_set_are_not_mixed(quick, tmp_path, monkeypatch, ro
     path = tmp_path/"ablations.csv"
     run(["roadside"], tmp_path, folds=[0])
     before = path.read_bytes()
-    monkeypatch.setattr(verdict, "load_dataset", lambda name: thinned(roadside, 5))
+    monkeypatch.setattr(verdict, "load_dataset", lambda name, **more: thinned(roadside, 5))
     with complains("roadside", "another folder", kind=SirenbookFileError): run(["roadside"], tmp_path, folds=[1])
     assert path.read_bytes() == before and len(quick) == len(ABLATIONS)
 

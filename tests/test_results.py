@@ -9,7 +9,7 @@ import soundfile as sf
 from shared import ROOT, complains, real, thinned, write, write_folder
 from sirenbook import results, runs
 from sirenbook.chunks import chunk_dataset
-from sirenbook.errors import SirenbookFileError
+from sirenbook.errors import SirenbookFileError, SirenbookWarning
 from sirenbook.experiments import verdict as experiment
 from sirenbook.experiments.verdict import dataset_sha256, prepare_datasets, run
 from sirenbook.files import write_csv
@@ -233,7 +233,7 @@ def quick(monkeypatch, small):
         what = dict(zip(("model", "features", "wiring"), setting))
         row = {"split": split, **what, "seed": fold, "fold": fold, **dict.fromkeys(METRICS, .5), "seconds": .1, "versions": "a 1, b 2"}
         return row, [what | dict(fold=fold, group=g, label=c, n_chunks=2, n_right=1, mean_probability=.5) for g, c in zip("ab", CLASSES)]
-    monkeypatch.setattr(experiment, "load_dataset", lambda name: small)
+    monkeypatch.setattr(experiment, "load_dataset", lambda name, **more: small)
     monkeypatch.setattr(experiment, "run_setting", noted)
     return asked
 
@@ -309,7 +309,7 @@ def test_what_cannot_be_run_is_refused_before_the_first_run(tmp_path, monkeypatc
     with complains("few", "4 groups", "5"): run(["roadside", few], out)
     write_folder(short, n=6, seconds=1)
     with complains("short", "2.0 s"): run([short], out)
-    for k in range(4): write(short/"emergency"/f"long{k}.wav", np.random.default_rng(k).normal(0, .1, 33000))
+    for k in range(4): write(short/"emergency"/f"long{k}.wav", np.random.default_rng([7, k]).normal(0, .1, 33000))
     with complains("short", "0 chunks"): run([short], out)
     write(one/"emergency"/"a.wav")
     with complains("one", "non-emergency", kind=SirenbookFileError): run([one], out)
@@ -330,6 +330,12 @@ def test_a_data_set_is_found_beside_the_others(tmp_path, monkeypatch):
     for name in ("pavement", tmp_path/"data"/"pavement"):
         assert [*prepare_datasets([name], ["grouped"], [0])] == ["pavement"]
     with complains("boulevard"): prepare_datasets(["boulevard"], ["grouped"], [0])
+
+def test_groups_that_share_sound_are_warned_of(tmp_path):
+    write_folder(tmp_path/"twice", n=5)
+    wav, sr = sf.read(tmp_path/"twice"/"emergency"/"0.wav")
+    write(tmp_path/"twice"/"emergency"/"again.wav", .5 * wav[8000:], sr)
+    with pytest.warns(SirenbookWarning, match="again.wav"): prepare_datasets([tmp_path/"twice"], ["grouped"], [0])
 
 def test_without_names_the_data_sets_of_the_book_are_taken(monkeypatch):
     asked = []

@@ -36,7 +36,7 @@ def dataset_sha256(
         whole.update(f"{r.label}\n{r.group}\n{hashlib.sha256(sound).hexdigest()}\n".encode())
     return whole.hexdigest()
 
-# %% ../../nbs/81_experiment_verdict.ipynb #bee5d016
+# %% ../../nbs/81_experiment_verdict.ipynb #0d8b0e46
 @dataclass
 class PreparedDataset:
     "A data set on which every run can be done."
@@ -47,7 +47,8 @@ class PreparedDataset:
 def _load(name):
     "A data set by its name, or a folder: here, or where data sets are looked for."
     near = [] if name in NAMES or Path(name).is_dir() else data_dirs()
-    return load_dataset(next((d / name for d in near if (d / name).is_dir()), name))
+    path = next((d / name for d in near if (d / name).is_dir()), name)
+    return load_dataset(path, duplicates=True)   # warns if a folder's groups share sound
 
 def _prepare_dataset(name, splits, folds, rows):
     data = _load(name)
