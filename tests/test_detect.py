@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from shared import PACKAGE, ROOT, fresh, is_sentence, write
-from sirenbook import cli
+from sirenbook import cli, files
 from sirenbook.cli import main
 from sirenbook.detector import WINDOW_S, Detector
 from sirenbook.files import read_csv
@@ -49,7 +49,7 @@ def detector(): return Detector.pretrained()
 def between(detector):
     "A threshold that tells our siren from our noise, whatever the weights: the middle between the two."
     loud, quiet = detector.score(wail()).probability.max(), detector.score(hush(10, 1)).probability.max()
-    assert loud > quiet + .1, "these weights hear no siren where one is plain to hear"
+    assert loud > quiet + .1, "these weights miss a siren that is plain to hear"
     return str(round(float(loud + quiet) / 2, 4))
 
 @pytest.fixture(autouse=True)
@@ -151,7 +151,7 @@ def test_weights_of_your_own(sounds, capsys):
 # ---- detect: one bad file does not stop the rest
 
 def bad(kind):
-    "A file that cannot be heard."
+    "A file that cannot be scored."
     path = Path(f"{kind}.wav")
     if kind == "text": path.write_text("buy milk")
     elif kind == "empty": path.touch()
@@ -263,9 +263,8 @@ def test_usage_is_shown(words, capsys):
     assert end.value.code == 2 and "usage: sirenbook" in capsys.readouterr().err and not list(Path().iterdir())
 
 def test_a_full_disk(sounds, capsys, monkeypatch):
-    from sirenbook import signals
     def full(*args): raise OSError(28, "No space left on device")
-    monkeypatch.setattr(signals.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     assert main(["detect", "wail.wav", "--json", "--csv", "a.csv"]) == 1
     assert "a.csv" in capsys.readouterr().err and not list(Path().glob("a.csv*"))
 
@@ -277,7 +276,7 @@ def test_help(capsys):
 
 # ---- detect: processes, speed, memory, endings
 
-def test_both_cores_say_the_same(capsys, between):
+def test_both_cores_give_the_same(capsys, between):
     files = [write(Path(f"{k}.wav"), wail(k % 3, 1 + k % 4, 8 - k)) for k in range(7)]
     said = {}
     for workers in ("1", "2"):
@@ -286,18 +285,20 @@ def test_both_cores_say_the_same(capsys, between):
     assert said["1"] == said["2"] and sum(bool(a["events"]) for a in json.loads(said["1"])) > 3
 
 def test_processes_are_started_where_they_pay(sounds, monkeypatch, capsys):
-    from sirenbook import recordings
-    monkeypatch.setattr(recordings, "_cores", lambda: 2)
     calls = []
-    monkeypatch.setattr(cli, "_shared_answers", lambda args, threshold, paths, workers, tell: calls.append(workers) or (({"file": str(p), "error": "x"}, []) for p in paths))
+    def run_workers(make, arguments, items, *, workers, note):
+        calls.append(workers)
+        return (({"file": p, "error": "x"}, []) for p in items)
+    monkeypatch.setattr(files, "n_cores", lambda: 2)
+    monkeypatch.setattr(files, "run_workers", run_workers)
     assert main(["detect", *map(str, sounds)]) == 0 and not calls
-    monkeypatch.setattr(cli, "WORTH_BYTES", 1000)
+    monkeypatch.setattr(cli, "_WORTH_BYTES", 1000)
     assert main(["detect", "wail.wav"]) == 0 and not calls
     assert main(["detect", *map(str, sounds)]) == 1 and calls == [2]
 
 @pytest.mark.parametrize("worker", ["import os; os._exit(1)", "import sys; sys.stdin.readline(); print('[]'[:1])", "import sys\nfor _ in sys.stdin: raise SystemExit"])
 def test_a_process_that_dies_costs_its_file_only(worker, sounds, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_WORKER", worker)
+    monkeypatch.setattr(files, "_WORKER", worker)
     found = answers(capsys, *sounds, "wail.wav", "--workers", "2", code=1)
     assert [a["file"] for a in found] == ["wail.wav", "hush.flac", "wail.wav"] and all("ended early" in a["error"] for a in found)
 
@@ -355,7 +356,7 @@ def seen(words, folder):
 def test_a_bar_where_somebody_watches(workers, tmp_path):
     for name in ("a.wav", "b.wav"): sparse(Path(name), 140, 8000 * 2)
     (out, shown) = seen(["detect", "a.wav", "b.wav", "--workers", workers], tmp_path)
-    assert "listening:" in shown and "/280" in shown and out.count("\n") == 2 and out.startswith("a.wav: ")
+    assert "scoring:" in shown and "/280" in shown and out.count("\n") == 2 and out.startswith("a.wav: ")
     assert "%" in shown and program("detect", "a.wav").stderr == b""
 
 def test_no_bar_for_little(sounds, tmp_path):
@@ -420,7 +421,7 @@ def test_the_alarm_comes_while_the_sound_does(tmp_path, between):
         assert run.returncode == 0 and not err and not out, "one line an event"
     finally: run.kill()
 
-def test_listen_hears_what_detect_hears(monkeypatch, capsys, between, detector):
+def test_listen_finds_what_detect_finds(monkeypatch, capsys, between, detector):
     wav = np.concatenate([wail(), hush(5, 2), wail(2, 3, 4), hush(5, 3)])
     events = detector.events(wav, float(between))
     scores = detector.score(wav)
@@ -500,7 +501,7 @@ def test_no_pipe(monkeypatch, capsys):
 def test_no_sounddevice(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["listen"]) == 2
-    assert "pip install 'sirenbook[listen]'" in complaint(capsys)
+    assert "pip install" in (text := complaint(capsys)) and "[listen]'" in text
 
 class PortAudioError(Exception): pass
 
@@ -579,8 +580,8 @@ def test_a_library_is_missing(monkeypatch, capsys, tmp_path):
 # ---- train detector
 
 @pytest.fixture
-def teaching(monkeypatch):
-    "A lesson that only notes what was asked."
+def training(monkeypatch):
+    "A training that only notes what was asked."
     module, calls = types.ModuleType("sirenbook.detector_training"), []
     def train_detector(out, roadside=None, esvs=None, street=None, hours=8.0, seed=0, *, spread=()):
         calls.append((out, roadside, esvs, street, hours, seed))
@@ -589,13 +590,13 @@ def teaching(monkeypatch):
     monkeypatch.setitem(sys.modules, "sirenbook.detector_training", module)
     return calls
 
-def test_train_asks_for_what_was_said(teaching, capsys):
+def test_train_passes_its_options_on(training, capsys):
     assert main(["train", "detector", "--out", "mine"]) == 0
     assert "--weights mine/weights" in capsys.readouterr().out
     assert main("train detector --out mine --roadside r --esvs e --street s --hours 0.5 --seed 3".split()) == 0
-    assert teaching == [("mine", None, None, None, 8.0, 0), ("mine", "r", "e", "s", .5, 3)]
+    assert training == [("mine", None, None, None, 8.0, 0), ("mine", "r", "e", "s", .5, 3)]
 
 @pytest.mark.parametrize("words, named", [("--hours 0", "hours"), ("--hours -1", "hours"), ("--hours nan", "hours"), ("--hours inf", "hours"), ("--seed -1", "seed")])
-def test_train_of_nothing(words, named, teaching, capsys):
+def test_train_of_nothing(words, named, training, capsys):
     assert main(["train", "detector", "--out", "mine", *words.split()]) == 2
-    assert named in complaint(capsys) and not teaching
+    assert named in complaint(capsys) and not training

@@ -1,4 +1,4 @@
-"""The detector: in pieces as in one, on any sound that there is, for days, and with none but its own weights."""
+"""The detector: in blocks as in one, on any sound that there is, for days, and with its own weights only."""
 import gc, hashlib, json, shutil, subprocess, sys, tracemalloc, warnings
 
 import numpy as np
@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from shared import PACKAGE, complains, fresh, write
 from sirenbook.errors import SirenbookError, SirenbookFileError, SirenbookWarning
-from sirenbook.detector import (HOP, HOP_FRAMES, WINDOW_FRAMES, WINDOW_S, Detector, Event, EventTracker, Scores, find_events, plot_scores)
-from sirenbook.recordings import load_wav
-from sirenbook.audio import SR
+from sirenbook.detector import (HOP, HOP_FRAMES, WINDOW_FRAMES, WINDOW_S, Detection, Detector, Event,
+                                EventTracker, Scores, find_events, plot_scores)
+from sirenbook.audio import SR, load_wav
 from sirenbook.sirens import synthesize, wail_hz
 from sirenbook.spectrograms import log_mel
 
@@ -121,11 +121,11 @@ def test_scores_come_as_soon_as_they_are_due(detector, wail_16k):
                        elements=st.floats(width=32), fill=st.floats(-1, 1, width=32)), max_size=20))
 def test_a_stream_takes_any_floats(detector, blocks):
     stream, broken = detector.stream(), sum(not np.isfinite(b).all() for b in blocks)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         scores = joined([*(stream.push(b) for b in blocks), stream.finish()])
     n = sum(map(len, blocks))
-    assert stream.bad_blocks == broken == len(told) and stream.seconds == n / SR
+    assert stream.bad_blocks == broken == len(warned) and stream.seconds == n / SR
     assert sound(scores) if n else not len(scores.times)
 
 @settings(max_examples=40, **QUICK)
@@ -171,7 +171,7 @@ def test_a_short_gap_is_silence(detector, wail_16k):
     assert same(joined([*parts, stream.finish()]), detector.score(wav))
 
 @pytest.mark.parametrize("sr", [16_000, 44_100])
-def test_after_a_long_gap_all_begins_anew(detector, wail_16k, sr):
+def test_after_a_long_gap_a_new_window_begins(detector, wail_16k, sr):
     wav = wail_16k if sr == SR else soxr.resample(wail_16k, SR, sr)
     a, b, stream = wav[:3 * sr], wav[3 * sr:], detector.stream(sr)
     parts = [stream.push(a), stream.gap(3600), stream.push(b), stream.finish()]
@@ -196,7 +196,7 @@ def test_a_stream_without_sound(detector):
     stream = detector.stream()
     assert len(stream.push(np.zeros(0, np.float32)).times) == 0 and stream.seconds == 0
 
-@pytest.mark.filterwarnings("ignore::sirenbook.duplicates.SirenbookWarning")
+@pytest.mark.filterwarnings("ignore::sirenbook.errors.SirenbookWarning")
 @pytest.mark.parametrize("sr", [16_000, 48_000])
 def test_memory_is_constant(detector, monkeypatch, sr):
     "An hour of sound, accidents included, with a network that takes no time."
@@ -236,7 +236,7 @@ def test_the_clock_does_not_drift(detector, monkeypatch):
 @pytest.mark.parametrize("suffix, subtype", [("wav", "PCM_U8"), ("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "PCM_32"), ("wav", "FLOAT"), ("wav", "DOUBLE"),
                                              ("flac", "PCM_16"), ("ogg", "VORBIS"), ("mp3", None)])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_files_are_heard_as_load_wav_loads_them(detector, tmp_path, wail_16k, suffix, subtype, channels):
+def test_files_are_scored_as_load_wav_loads_them(detector, tmp_path, wail_16k, suffix, subtype, channels):
     path = write(tmp_path/f"a.{suffix}", np.stack([wail_16k] * channels, 1)[:60_000], **({"subtype": subtype} if subtype else {}))
     a, b = detector.score(path), detector.score(load_wav(path))
     assert np.array_equal(a.times, b.times) and np.abs(a.probability - b.probability).max() < 1e-3
@@ -290,7 +290,7 @@ def test_files_are_refused_in_the_words_of_load_wav(detector, tmp_path, how):
 def test_a_file_that_may_not_be_read(detector, tmp_path, monkeypatch):
     path = write(tmp_path/"a.wav")
     def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied")
-    monkeypatch.setattr("sirenbook.recordings.sf.SoundFile", refuse)
+    monkeypatch.setattr("sirenbook.audio.sf.SoundFile", refuse)
     with complains("a.wav", "may not be read", kind=SirenbookFileError): detector.score(path)
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
@@ -403,6 +403,33 @@ def test_operating_points(detector, wail_16k):
     with complains("not both"): detector.events(wail_16k, 0.5, operating_point=next(iter(points)))
     with complains("precision"): Detector.pretrained(precision="int4")
 
+def test_names_of_weights(detector, wail_16k):
+    assert same(Detector.pretrained(None, "float", "default").score(wail_16k), detector.score(wail_16k))
+    with complains("'clean'", "not part of this sirenbook yet"): Detector.pretrained(weights="clean")
+    with complains("'default' or 'clean'", "'best'"): Detector.pretrained(weights="best")
+
+def test_the_third_argument_of_events_is_the_operating_point(detector, wail_16k):
+    point = min(detector.card["operating_points"])
+    assert detector.events(wail_16k, None, point) == detector.events(wail_16k, operating_point=point)
+
+
+# ---- scores, events and length in one
+
+def test_detect_gives_scores_events_and_length(detector, tmp_path, wail):
+    path, blocks = write(tmp_path/"a.wav", np.tile(wail, 4), 48_000), []
+    found = detector.detect(path, 0.5, progress=blocks.append)
+    assert isinstance(found, Detection) and found.seconds == 24 and blocks == [10, 10, 4]
+    assert same(found.scores, detector.score(path)) and found.events == detector.events(path, 0.5) != []
+    wav = np.tile(wail, 4)
+    assert detector.detect(wav, sr=48_000).seconds == 24
+
+def test_progress_of_scores(detector, tmp_path, wail_16k):
+    blocks, wav = [], np.resize(wail_16k, 25 * SR)
+    plain = detector.score(wav)
+    assert same(detector.score(wav, progress=blocks.append), plain) and blocks == [10, 10, 5]
+    def stop(seconds): raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): detector.score(wav, progress=stop)
+
 
 # ---- weights
 
@@ -483,6 +510,29 @@ det = sirenbook.detector.Detector.pretrained()
 det.events(np.zeros(40000, np.float32), sr=44100)
 print([m for m in ("tensorflow", "keras", "scipy", "matplotlib", "sklearn", "librosa") if m in sys.modules])""")
     assert said == "[]"
+
+def test_the_detector_loads_few_modules_of_ours():
+    loaded = fresh("""
+import sys, numpy as np
+from sirenbook.detector import Detector
+Detector.pretrained().events(np.zeros(40000, np.float32))
+print(*sorted(m for m in sys.modules if m.startswith("sirenbook.")))""").split()
+    assert "sirenbook.detector" in loaded and len(loaded) <= 7, loaded
+    far = {"sirens", "noises", "vehicles", "roads", "rendering", "recordings", "viewing"}
+    assert not {f"sirenbook.{m}" for m in far} & set(loaded)
+
+def test_quiet_stderr():
+    done = subprocess.run([sys.executable, "-c", """
+import os
+from sirenbook.detector import quiet_stderr
+try:
+    with quiet_stderr():
+        os.write(2, b"within")
+        raise ValueError
+except ValueError: os.write(2, b"after")
+os.close(2)
+with quiet_stderr(): print("no stderr at all")"""], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("no stderr at all\n", "after")
 
 def test_nothing_is_said_on_either_stream():
     done = subprocess.run([sys.executable, "-c", "from sirenbook.detector import Detector; import sys; Detector.pretrained(); print('out'); print('err', file=sys.stderr)"],

@@ -96,7 +96,7 @@ def test_prediction_and_evaluation_prepare_alike(chunks, trained):
     one = predict(load_model(path), chunks[some[7]])
     assert one.siren == pytest.approx(said[7].siren, abs=1e-5) and one.label == said[7].label and one.label in str(one)
 
-def test_sirens_are_called_sirens(chunks, trained):
+def test_sirens_get_the_higher_probability(chunks, trained):
     "The article's inverted label cannot happen: sirens get the higher probability of a siren."
     model, path, split, test, told, scores = trained
     siren = np.array([s.siren for s in predict(model, chunks[split.test])])
@@ -141,19 +141,18 @@ def test_bad_checkpoint(tmp_path):
     assert not list(tmp_path.iterdir())
 
 def test_interrupted_training_leaves_a_whole_file(tmp_path, monkeypatch):
-    path, walks, real = tmp_path/"best.keras", [], training._epoch
-    def epoch(*args):
-        walks.append(1)
-        if len(walks) == 3: raise KeyboardInterrupt  # the first epoch learned and measured; the second begins
-        return real(*args)
-    monkeypatch.setattr(training, "_epoch", epoch)
+    path = tmp_path/"best.keras"
+    def progress(epochs, *args):
+        yield next(iter(epochs))
+        raise KeyboardInterrupt  # the first epoch is done; the second begins
+    monkeypatch.setattr(training, "progress", progress)
     with pytest.raises(KeyboardInterrupt): train(cnn(SAMPLES), (X, Y), (X, Y), epochs=2, checkpoint=path)
     assert load_model(path).count_params() == 481 and [p.name for p in tmp_path.iterdir()] == ["best.keras"]
 
 def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path, model = tmp_path/"best.keras", cnn(SAMPLES)
     path.write_bytes(b"the model of yesterday")
-    monkeypatch.setattr(type(model), "save", lambda self, path: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(type(model), "save", lambda self, *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt): train(model, (X, Y), (X, Y), epochs=2, checkpoint=path)
     assert path.read_bytes() == b"the model of yesterday" and [p.name for p in tmp_path.iterdir()] == ["best.keras"]
 
@@ -179,8 +178,9 @@ def strangers(tmp_path):
     return tmp_path
 
 def test_a_strangers_folder_in_ten_lines(strangers):
-    with pytest.warns(SirenbookWarning, match="again.mp3") as told: loaded = load_dataset(strangers)
-    assert len(told) == 1
+    with pytest.warns(SirenbookWarning, match="again.mp3") as warned:
+        loaded = load_dataset(strangers, duplicates=True)
+    assert len(warned) == 1
     data = merge_duplicate_groups(loaded)
     pair = [r.group for r in data.recordings if r.path.name in ("again.mp3", "8.wav") and r.label == "emergency"]
     assert len(pair) == 2 and len(set(pair)) == 1 and len({r.group for r in data.recordings}) == len(data.recordings) - 1
@@ -198,4 +198,4 @@ def test_a_strangers_folder_in_ten_lines(strangers):
     write_csv(strangers/"manifest.csv", [{"file": r.path.relative_to(strangers).as_posix(), "label": r.label, "group": r.group} for r in data.recordings])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert {r.group for r in load_dataset(strangers).recordings} == {r.group for r in data.recordings}
+        assert {r.group for r in load_dataset(strangers, duplicates=True).recordings} == {r.group for r in data.recordings}
