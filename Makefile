@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve refresh lab export results transfer detector test clean
+.PHONY: help book site serve refresh lab export wheel results transfer detector test clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-15s %s\n", $$1, $$2}'
@@ -38,6 +38,10 @@ lab: $(READY)  ## open JupyterLab on nbs
 export: $(READY)  ## write the package from the notebooks
 	@$(BIN)/nbdev_export
 
+wheel: $(READY)  ## build the package as one file in dist, which pip installs anywhere
+	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	@ls dist/*.whl
+
 DATASETS ?= roadside esvs street
 EXPERIMENT := @$(BIN)/sirenbook experiment
 results: $(READY)  ## train what chapters 12 to 15 report, into data/*.csv (hours; resumes; needs the real recordings)
@@ -67,5 +71,5 @@ test: $(READY)  ## run every notebook as a test, then the tests in tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 clean:  ## remove what make made
-	rm -rf $(VENV) _streets _detector _book _docs _proc build *.egg-info .pytest_cache
+	rm -rf $(VENV) _streets _detector _book _docs _preview _proc build dist *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
