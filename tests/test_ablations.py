@@ -169,7 +169,7 @@ def quick(monkeypatch, small):
 
 def test_a_run_from_end_to_end(monkeypatch, tmp_path, small):
     monkeypatch.setattr(verdict, "load_dataset", lambda name, **more: small)
-    run(["roadside"], tmp_path, folds=[4], ablations=("none", "tails kept"), epochs=1)
+    run(["roadside"], tmp_path, fold_ids=[4], ablations=("none", "tails kept"), epochs=1)
     rows = load_ablations(tmp_path/"ablations.csv")
     assert [[*r] for r in rows] == [[*ABLATION_COLUMNS]] * 2 and [(r["dataset"], r["fold"]) for r in rows] == [("roadside", 4)] * 2
     assert {r["dataset_sha256"] for r in rows} == {dataset_sha256(small)} and "tensorflow" in rows[0]["versions"]
@@ -182,25 +182,25 @@ def test_runs_resume(quick, tmp_path, monkeypatch):
         if len(quick) == 5: raise KeyboardInterrupt
         return done(*args)
     monkeypatch.setattr(experiment, "run_ablation_setting", stop)
-    with pytest.raises(KeyboardInterrupt, match="5 of 10 runs done; give the same command again to resume"): run(["roadside"], tmp_path, folds=[0])
+    with pytest.raises(KeyboardInterrupt, match="5 of 10 runs done; give the same command again to resume"): run(["roadside"], tmp_path, fold_ids=[0])
     assert len(load_ablations(path)) == 5
     monkeypatch.setattr(experiment, "run_ablation_setting", done)
-    run(["roadside"], tmp_path, folds=[0, 1])
+    run(["roadside"], tmp_path, fold_ids=[0, 1])
     assert len(quick) == len(set(quick)) == 2 * len(ABLATIONS) and {(r["flaw"], r["fold"]) for r in load_ablations(path)} == set(quick)
-    run(["roadside"], tmp_path, folds=[0, 1])
+    run(["roadside"], tmp_path, fold_ids=[0, 1])
     assert len(quick) == 2 * len(ABLATIONS) and [p.name for p in tmp_path.iterdir()] == ["ablations.csv"]
 
 def test_rows_of_another_data_set_are_not_mixed(quick, tmp_path, monkeypatch, roadside):
     path = tmp_path/"ablations.csv"
-    run(["roadside"], tmp_path, folds=[0])
+    run(["roadside"], tmp_path, fold_ids=[0])
     before = path.read_bytes()
     monkeypatch.setattr(verdict, "load_dataset", lambda name, **more: thinned(roadside, 5))
-    with complains("roadside", "another folder", kind=SirenbookFileError): run(["roadside"], tmp_path, folds=[1])
+    with complains("roadside", "another folder", kind=SirenbookFileError): run(["roadside"], tmp_path, fold_ids=[1])
     assert path.read_bytes() == before and len(quick) == len(ABLATIONS)
 
 def test_what_cannot_be_run_is_refused_before_the_first_run(quick, tmp_path):
     with complains("nowhere", "no such folder", kind=SirenbookFileError): run(["roadside"], tmp_path/"nowhere")
-    with complains("folds 0 to 4"): run(["roadside"], tmp_path, folds=[5])
+    with complains("folds 0 to 4"): run(["roadside"], tmp_path, fold_ids=[5])
     with complains("one name"): run(["roadside", "roadside"], tmp_path)
     assert not quick and not list(tmp_path.iterdir())
 
@@ -297,7 +297,7 @@ def test_the_fair_runs_agree_with_the_verdict(committed):
         assert found["leak"].mean() == pytest.approx(mean(others, model="cnn", features="spectrogram", wiring="chained", split="random") - both)
 
 def test_a_moved_experiment_reproduces_its_row(committed, tmp_path):
-    run(["roadside"], tmp_path, folds=[0], ablations=["test part chooses"])
+    run(["roadside"], tmp_path, fold_ids=[0], ablations=["test part chooses"])
     [r] = load_ablations(tmp_path/"ablations.csv")
     [kept] = pick(committed, dataset="roadside", flaw="test part chooses", fold=0)
     assert all(r[c] == kept[c] for c in ("dataset_sha256", "n_tested", "n_flat"))

@@ -233,11 +233,11 @@ def stumps_only(monkeypatch): monkeypatch.setattr(experiment, "_run_examined", l
 def test_stumps_resume(folder, tmp_path, monkeypatch, stumps_only):
     path, walks, walk = tmp_path/"shortcuts.csv", [], experiment.shortcut_features
     monkeypatch.setattr(experiment, "shortcut_features", lambda chunks: walks.append(1) or walk(chunks))
-    run([folder], tmp_path, folds=[0, 1])
+    run([folder], tmp_path, fold_ids=[0, 1])
     rows = read_csv(path, SHORTCUT_COLUMNS)
     assert len(rows) == 2 * len(SHORTCUTS) and tuple(rows[0]) == tuple(SHORTCUT_COLUMNS) and len(walks) == 1
     first = path.read_bytes()
-    run([folder], tmp_path, folds=[0, 1])
+    run([folder], tmp_path, fold_ids=[0, 1])
     assert path.read_bytes() == first and len(walks) == 1, "what was done was done again"
     run([folder], tmp_path)
     assert path.read_bytes().startswith(first) and len(read_csv(path, SHORTCUT_COLUMNS)) == FOLDS * len(SHORTCUTS)
@@ -247,7 +247,7 @@ def test_stumps_resume(folder, tmp_path, monkeypatch, stumps_only):
     assert sorted(path.read_text().splitlines(keepends=True)) == sorted(lines) and [p.name for p in tmp_path.iterdir()] == ["shortcuts.csv"]
 
 def test_the_test_part_cannot_change_a_row(folder, tmp_path, stumps_only):
-    run([folder], tmp_path, folds=[2])
+    run([folder], tmp_path, fold_ids=[2])
     chunks = chunk_dataset(load_dataset(folder))
     training, _, test = split_for(chunks, "grouped", 2).of(shortcut_features(chunks)["level"], chunks.y)
     row = pick(read_csv(tmp_path/"shortcuts.csv", SHORTCUT_COLUMNS), clue="level")[0]
@@ -273,18 +273,18 @@ def quick(monkeypatch):
 
 def test_examined_models_resume(folder, tmp_path, quick):
     paths = tmp_path/"looks.csv", tmp_path/"transplants.csv"
-    run([folder], tmp_path, folds=[0])
+    run([folder], tmp_path, fold_ids=[0])
     looks, moved = read_csv(paths[0], LOOK_COLUMNS), read_csv(paths[1], TRANSPLANT_COLUMNS)
     kinds = 3 + 2 * len(SNRS_DB) + 2 * len(SWAPS_HZ)
     assert len(quick) == len(set(quick)) == len(EXAMINED_NETWORKS) + len(EXAMINED_BASELINES) == len(moved) / kinds and len(looks) == len(EXAMINED_NETWORKS)
     assert {r["emergency"] for r in moved} == {1} and {r["siren"] for r in moved} == {.8} and moved[0]["snr_db"] is None
     before = [p.read_bytes() for p in paths]
-    run([folder], tmp_path, folds=[0])
+    run([folder], tmp_path, fold_ids=[0])
     assert [p.read_bytes() for p in paths] == before and len(quick) == 7, "what was done was done again"
     paths[0].write_text("".join(paths[0].read_text().splitlines(keepends=True)[:-1]))
-    run([folder], tmp_path, folds=[0])
+    run([folder], tmp_path, fold_ids=[0])
     assert [sorted(p.read_text().splitlines()) for p in paths] == [sorted(b.decode().splitlines()) for b in before] and len(quick) == 8
-    run([folder], tmp_path, folds=[0, 1])
+    run([folder], tmp_path, fold_ids=[0, 1])
     assert len(quick) == 15 and {q[-1] for q in quick[8:]} == {1}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["looks.csv", "shortcuts.csv", "transplants.csv"]
 
@@ -331,26 +331,26 @@ def test_foreign_files_are_refused(tmp_path, content, columns, name, folder):
     if content == "cut": content = text[:-9]
     if content == "high": content = text + ",".join([*text.splitlines()[1].split(",")[:-1], "high"]) + "\n"
     path.write_text(content)
-    with complains(name, kind=SirenbookFileError): run([folder], tmp_path, folds=[0])
+    with complains(name, kind=SirenbookFileError): run([folder], tmp_path, fold_ids=[0])
     assert path.read_text() == content and [p.name for p in tmp_path.iterdir()] == [name]
 
 def test_runs_say_how_to_resume(folder, tmp_path, monkeypatch):
     def stop(*args): raise KeyboardInterrupt
     monkeypatch.setattr(experiment, "fit_examined", stop)
-    with pytest.raises(KeyboardInterrupt, match="0 of 7 runs done; give the same command again to resume"): run([folder], tmp_path, folds=[0])
+    with pytest.raises(KeyboardInterrupt, match="0 of 7 runs done; give the same command again to resume"): run([folder], tmp_path, fold_ids=[0])
     assert not (tmp_path/"looks.csv").exists() and len(read_csv(tmp_path/"shortcuts.csv", SHORTCUT_COLUMNS)) == len(SHORTCUTS)
 
 def test_rows_of_another_data_set_are_not_mixed(folder, tmp_path, quick):
-    run([folder], tmp_path, folds=[0])
+    run([folder], tmp_path, fold_ids=[0])
     other = write_folder(tmp_path/"mine", n=6)
-    with complains("mine", "another folder", kind=SirenbookFileError): run([other], tmp_path, folds=[1])
+    with complains("mine", "another folder", kind=SirenbookFileError): run([other], tmp_path, fold_ids=[1])
     (tmp_path/"shortcuts.csv").unlink()
-    with complains("mine", "another folder", kind=SirenbookFileError): run([other], tmp_path, folds=[1])
+    with complains("mine", "another folder", kind=SirenbookFileError): run([other], tmp_path, fold_ids=[1])
     with complains("nowhere", kind=SirenbookFileError): run([folder], tmp_path/"nowhere")
     with complains("nowhere", kind=SirenbookFileError): read_csv(tmp_path/"nowhere", SHORTCUT_COLUMNS)
 
 def test_a_moved_experiment_reproduces_its_rows(tmp_path):
-    run(["roadside"], tmp_path, folds=[0], settings=EXAMINED_BASELINES)
+    run(["roadside"], tmp_path, fold_ids=[0], settings=EXAMINED_BASELINES)
     for name, columns, of in (("shortcuts.csv", SHORTCUT_COLUMNS, ("fold", "clue")), ("transplants.csv", TRANSPLANT_COLUMNS, ("fold", "model", "kind", "snr_db", "below_hz"))):
         rows, kept = (read_csv(folder/name, columns) for folder in (tmp_path, ROOT/"data"))
         scores = [c for c, kind in columns.items() if kind is float and c != "threshold"]

@@ -239,16 +239,16 @@ def quick(monkeypatch, small):
 
 def test_runs_resume(quick, tmp_path):
     path, beside = tmp_path/"results.csv", tmp_path/"groups.csv"
-    run(["roadside"], tmp_path, folds=range(1))
+    run(["roadside"], tmp_path, fold_ids=range(1))
     assert len(quick) == len(set(quick)) == 20 and {q[:3] for q in quick} == set(SETTINGS)
     assert len(SETTINGS) == len(SETUPS) * len(WIRINGS) + 2 and {q[3] for q in quick} == set(SPLITS)
     first, groups = path.read_bytes(), beside.read_bytes()
     assert len(load_results(path)) == 20 and len(load_groups(beside)) == 20 and [*load_groups(beside)[0]] == [*GROUP_COLUMNS]
-    run(["roadside"], tmp_path, folds=range(1))
+    run(["roadside"], tmp_path, fold_ids=range(1))
     assert len(quick) == 20 and (path.read_bytes(), beside.read_bytes()) == (first, groups), "what was done was done again"
     lines = first.decode().splitlines(keepends=True)
     path.write_text("".join(lines[:12] + lines[14:]), encoding="utf-8")
-    run(["roadside"], tmp_path, folds=range(1))
+    run(["roadside"], tmp_path, fold_ids=range(1))
     assert len(quick) == 22 and sorted(path.read_text().splitlines()) == sorted(first.decode().splitlines())
     assert len(load_groups(beside)) == 20, "the groups of a run that was done again are there twice"
     run(["roadside"], tmp_path)
@@ -256,15 +256,15 @@ def test_runs_resume(quick, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["groups.csv", "results.csv"]
 
 def test_groups_that_got_lost_are_measured_again(quick, tmp_path):
-    run(["roadside"], tmp_path, folds=[3])
+    run(["roadside"], tmp_path, fold_ids=[3])
     (tmp_path/"groups.csv").unlink()
-    run(["roadside"], tmp_path, folds=[3])
+    run(["roadside"], tmp_path, fold_ids=[3])
     assert len(quick) == 30 and len(load_results(tmp_path/"results.csv")) == 20 and len(load_groups(tmp_path/"groups.csv")) == 20
 
 def test_parts_put_one_after_the_other_are_the_whole(quick, tmp_path):
     for name, folds in (("a", [0, 2]), ("b", [1, 3, 4]), ("all", range(5))):
         (tmp_path/name).mkdir()
-        run(["roadside"], tmp_path/name, folds=folds)
+        run(["roadside"], tmp_path/name, fold_ids=folds)
     for name in ("results.csv", "groups.csv"):
         a, b, both = ((tmp_path/n/name).read_text().splitlines(keepends=True) for n in ("a", "b", "all"))
         (tmp_path/name).write_text("".join(a + b[1:]))
@@ -279,7 +279,7 @@ def test_an_interrupted_run_keeps_what_was_done(quick, tmp_path, monkeypatch):
         if len(quick) == 5: raise KeyboardInterrupt
         return done(*args)
     monkeypatch.setattr(experiment, "run_setting", stop)
-    with pytest.raises(KeyboardInterrupt, match="5 of 20 runs done; give the same command again to resume"): run(["roadside"], tmp_path, folds=range(1))
+    with pytest.raises(KeyboardInterrupt, match="5 of 20 runs done; give the same command again to resume"): run(["roadside"], tmp_path, fold_ids=range(1))
     assert len(load_results(tmp_path/"results.csv")) == 5 and len(load_groups(tmp_path/"groups.csv")) == 4
 
 def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
@@ -291,11 +291,11 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
 @pytest.mark.parametrize("change", ["label", "group", "sound"])
 def test_results_of_another_data_set_are_not_mixed(quick, tmp_path, small, change):
     path = tmp_path/"results.csv"
-    run(["roadside"], tmp_path, folds=[0])
+    run(["roadside"], tmp_path, fold_ids=[0])
     before, r = path.read_bytes(), small.recordings[0]
     if change == "sound": r.path = write(tmp_path/"other.wav")
     else: setattr(r, change, {"label": "non-emergency", "group": "another"}[change])
-    with complains("roadside", "another folder", kind=SirenbookFileError): run(["roadside"], tmp_path, folds=[1])
+    with complains("roadside", "another folder", kind=SirenbookFileError): run(["roadside"], tmp_path, fold_ids=[1])
     assert len(quick) == 20 and path.read_bytes() == before
 
 def test_what_cannot_be_run_is_refused_before_the_first_run(tmp_path, monkeypatch):
@@ -313,14 +313,14 @@ def test_what_cannot_be_run_is_refused_before_the_first_run(tmp_path, monkeypatc
     with complains("short", "0 chunks"): run([short], out)
     write(one/"emergency"/"a.wav")
     with complains("one", "non-emergency", kind=SirenbookFileError): run([one], out)
-    with complains("roadside", "folds 0 to 4"): run(["roadside"], out, folds=[0, 5])
+    with complains("roadside", "folds 0 to 4"): run(["roadside"], out, fold_ids=[0, 5])
     with complains("roadside", "'loose'"): run(["roadside"], out, splits=["loose"])
     assert not list(out.iterdir())
 
 def test_few_groups_do_for_the_random_split(tmp_path, quick, small):
     for r in small.recordings: r.group = r.label
     with complains("roadside", "1 group;"): run(["roadside"], tmp_path)
-    run(["roadside"], tmp_path, folds=[0], splits=["random"])
+    run(["roadside"], tmp_path, fold_ids=[0], splits=["random"])
     assert {q[3] for q in quick} == {"random"} and [p.name for p in tmp_path.iterdir()] == ["results.csv"]
 
 def test_a_data_set_is_found_beside_the_others(tmp_path, monkeypatch):
@@ -412,7 +412,7 @@ def test_the_committed_baselines_can_be_had_again(committed, roadside):
 
 def test_a_moved_experiment_reproduces_its_rows(committed, tmp_path):
     settings = [MAJORITY, LOGISTIC, ("cnn", "spectrogram", "chained")]
-    run(["roadside"], tmp_path, folds=[0], splits=["grouped"], settings=settings)
+    run(["roadside"], tmp_path, fold_ids=[0], splits=["grouped"], settings=settings)
     rows, groups = load_results(tmp_path/"results.csv"), load_groups(tmp_path/"groups.csv")
     of = ("dataset", "dataset_sha256", "split", "model", "features", "wiring", "fold")
     for setting, r in zip(settings, rows, strict=True):
@@ -442,7 +442,7 @@ def two(tmp_path, monkeypatch):
     return [str(tmp_path/name) for name in KINDS]
 
 def test_what_is_shared_is_learned_across(two, tmp_path):
-    run(two, tmp_path, across=True, folds=[0, 1])
+    run(two, tmp_path, across=True, fold_ids=[0, 1])
     rows = load_across(tmp_path/"across.csv")
     assert [(r["fold"], r["dataset"], r["tested_on"]) for r in rows] == [(k, a, b) for k in (0, 1) for a in KINDS for b in KINDS]
     assert all(r["roc_auc"] > .9 for r in rows)
@@ -454,7 +454,7 @@ def test_across_tests_the_whole_of_the_other_and_a_fold_of_its_own(two, tmp_path
         return lambda part: (tested.append((len(training[1]), part[0])), scores(part))[1]
     monkeypatch.setattr(experiment, "fit_model", watched)
     monkeypatch.setattr(experiment, "ACROSS_SETTINGS", (*ACROSS_SETTINGS[:1], MAJORITY))
-    run(two, tmp_path, across=True, folds=[0])
+    run(two, tmp_path, across=True, fold_ids=[0])
     chunks, other = (chunk_dataset(load_dataset(name)) for name in two)
     s = split_for(chunks, "grouped", 0)
     own, abroad = tested[0][1], tested[1][1]
@@ -463,17 +463,17 @@ def test_across_tests_the_whole_of_the_other_and_a_fold_of_its_own(two, tmp_path
 
 def test_across_resumes_and_adds_a_data_set(two, tmp_path, monkeypatch):
     path = tmp_path/"across.csv"
-    run(two[:1], tmp_path, across=True, folds=[0])
+    run(two[:1], tmp_path, across=True, fold_ids=[0])
     assert len(load_across(path)) == 1
-    run(two, tmp_path, across=True, folds=[0])
+    run(two, tmp_path, across=True, fold_ids=[0])
     rows = load_across(path)
     assert len(rows) == len({(r["dataset"], r["tested_on"], r["fold"]) for r in rows}) == 4
     monkeypatch.setattr(experiment, "fit_model", lambda *args: pytest.fail("done already"))
-    run(two, tmp_path, across=True, folds=[0])
+    run(two, tmp_path, across=True, fold_ids=[0])
     assert load_across(path) == rows
     def stop(*args): raise KeyboardInterrupt
     monkeypatch.setattr(experiment, "fit_model", stop)
-    with pytest.raises(KeyboardInterrupt, match="0 of 4 runs done; give the same command again to resume"): run(two, tmp_path, across=True, folds=[0, 1])
+    with pytest.raises(KeyboardInterrupt, match="0 of 4 runs done; give the same command again to resume"): run(two, tmp_path, across=True, fold_ids=[0, 1])
     assert load_across(path) == rows
 
 def test_across_refuses_what_it_cannot_do(two, tmp_path):
@@ -500,24 +500,24 @@ def test_the_committed_diagonal_is_the_leak_free_split(committed):
 
 def test_what_was_tested_on_must_be_the_same(two, tmp_path):
     path = tmp_path/"across.csv"
-    run(two, tmp_path, across=True, folds=[0])
+    run(two, tmp_path, across=True, fold_ids=[0])
     rows = [r for r in load_across(path) if r["dataset"] == "roadside"]
     write_csv(path, rows)
     write(tmp_path/"pavement"/"emergency"/"0.wav", np.random.default_rng(9).normal(0, .05, 48000))
     before = path.read_bytes()
-    with complains("another data set", kind=SirenbookFileError): run(two, tmp_path, across=True, folds=[0])
+    with complains("another data set", kind=SirenbookFileError): run(two, tmp_path, across=True, fold_ids=[0])
     assert path.read_bytes() == before
 
 def test_two_data_sets_of_one_name(two, tmp_path):
     shutil.copytree(two[0], tmp_path/"else"/"roadside")
     (tmp_path/"out").mkdir()
     for across in (True, False):
-        with complains("one name"): run([two[0], str(tmp_path/"else"/"roadside")], tmp_path/"out", folds=[0], across=across)
+        with complains("one name"): run([two[0], str(tmp_path/"else"/"roadside")], tmp_path/"out", fold_ids=[0], across=across)
     assert not list((tmp_path/"out").iterdir())
 
 @pytest.mark.parametrize("across, name", [(True, "across.csv"), (False, "results.csv"), (False, "groups.csv")])
 def test_places_that_cannot_be_written(two, tmp_path, monkeypatch, across, name):
     (tmp_path/"out"/name).mkdir(parents=True)
-    with complains(name, "is a folder", kind=SirenbookFileError): run(two, tmp_path/"out", folds=[0], across=across)
+    with complains(name, "is a folder", kind=SirenbookFileError): run(two, tmp_path/"out", fold_ids=[0], across=across)
     monkeypatch.setattr(runs.os, "access", lambda *args: False)
-    with complains("nothing can be written", kind=SirenbookFileError): run(two, tmp_path, folds=[0], across=across)
+    with complains("nothing can be written", kind=SirenbookFileError): run(two, tmp_path, fold_ids=[0], across=across)
