@@ -471,16 +471,21 @@ COMMANDS.append(_add_train)
 
 # %% ../nbs/25_cli.ipynb #e5a1c0d3
 _FOLDS = {"--folds": dict(type=int, nargs="+", choices=range(5), metavar="K",
-                          help="which runs, 0 to 4 (all)")}
+                          help="which folds or runs, 0 to 4")}
+_SEEDS = {"--seeds": dict(type=int, nargs="+", metavar="SEED", help="of the networks (0 1 2)")}
 _EXPERIMENTS = {   # name: what it measures, and its own options
     "verdict": ("every model on every split of every data set", _FOLDS | {
         "--split": dict(nargs="+", choices=("random", "grouped"), dest="splits", help="(both)"),
         "--across": dict(action="store_true", help="train on each data set, test on all")}),
     "ablations": ("which flaw of the article moved its number, and how far", _FOLDS),
-    "shortcuts": ("what separates the classes without any siren", {}),
+    "shortcuts": ("what separates the classes without any siren", _FOLDS),
     "duplicates": ("how well pairs of copies are found", {}),
-    "transfer": ("from simulated streets to real ones", {}),
-    "detector": ("the choices behind the detector, and its scores on other recordings", {})}
+    "transfer": ("from simulated streets to real ones", _SEEDS | {
+        "--tested-on": dict(metavar="DATASET", help="the real clips to rank (street)"),
+        "--folder": dict(metavar="DIR", help="of the simulated street, rendered if missing")}),
+    "detector": ("the choices behind the detector, and its scores on other recordings", _SEEDS | {
+        "--folder": dict(metavar="DIR", help="of networks and sounds; finished work is kept"),
+        "--hours": dict(type=float, help="of street without a siren")})}
 
 # %% ../nbs/25_cli.ipynb #b8cfb454
 def _experiment(args):

@@ -227,18 +227,21 @@ def test_experiment_calls_run_with_what_was_given(name, experiment, capsys):
     assert calls == [(None, "data", {}), (["roadside", "esvs"], "mine", {})]
 
 @pytest.mark.parametrize("words, options", [
-    ("verdict --folds 0 2", {"folds": [0, 2]}), ("verdict --split grouped",
-                                                 {"splits": ["grouped"]}),
+    ("verdict --folds 0 2", {"folds": [0, 2]}),
+    ("verdict --split grouped", {"splits": ["grouped"]}),
     ("verdict --across --folds 1", {"across": True, "folds": [1]}),
-    ("ablations --folds 4", {"folds": [4]})])
+    ("ablations --folds 4", {"folds": [4]}),
+    ("shortcuts --folds 0 1", {"folds": [0, 1]}),
+    ("transfer --seeds 3 4 --tested-on mine", {"seeds": [3, 4], "tested_on": "mine"}),
+    ("detector --folder work --hours 2.5", {"folder": "work", "hours": 2.5})])
 def test_options_of_experiments(words, options, experiment):
     calls, (name, *_) = [], words.split()
     experiment(name, lambda datasets, out, **options: calls.append(options))
     assert main(["experiment", *words.split()]) == 0 and calls == [options]
 
-@pytest.mark.parametrize("words", ["", "lottery", "verdict --folds 5", "verdict --folds",
-                                   "verdict --split all",
-                                   "transfer --folds 1", "verdict roadside", "verdict --datasets"])
+@pytest.mark.parametrize("words", [
+    "", "lottery", "verdict --folds 5", "verdict --folds", "verdict --split all",
+    "transfer --folds 1", "detector --hours many", "verdict roadside", "verdict --datasets"])
 def test_wrong_usage_of_experiment(words, experiment, capsys):
     for name in NAMES: experiment(name, lambda *args, **options: pytest.fail("it was run"))
     with pytest.raises(SystemExit) as end: main(["experiment", *words.split()])
