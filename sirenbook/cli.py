@@ -470,25 +470,31 @@ def _add_train(commands):
 COMMANDS.append(_add_train)
 
 # %% ../nbs/25_cli.ipynb #e5a1c0d3
+_FOLDS = {"--folds": dict(type=int, nargs="+", choices=range(5), metavar="K",
+                          help="which folds or runs, 0 to 4")}
+_SEEDS = {"--seeds": dict(type=int, nargs="+", metavar="SEED", help="of the networks (0 1 2)")}
 _EXPERIMENTS = {   # name: what it measures, and its own options
-    "verdict": ("every model on every split of every data set", {
-        "folds": dict(type=int, nargs="+", choices=range(5), metavar="K", help="runs, 0 to 4 (all)"),
-        "split": dict(nargs="+", choices=("random", "grouped"), help="which splits (both)"),
-        "across": dict(action="store_true", help="instead: train on each data set, test on all")}),
-    "ablations": ("which flaw of the article moved its number, and how far", {}),
-    "shortcuts": ("what separates the classes without any siren", {}),
+    "verdict": ("every model on every split of every data set", _FOLDS | {
+        "--split": dict(nargs="+", choices=("random", "grouped"), dest="splits", help="(both)"),
+        "--across": dict(action="store_true", help="train on each data set, test on all")}),
+    "ablations": ("which flaw of the article moved its number, and how far", _FOLDS),
+    "shortcuts": ("what separates the classes without any siren", _FOLDS),
     "duplicates": ("how well pairs of copies are found", {}),
-    "transfer": ("from simulated streets to real ones", {}),
-    "detector": ("the choices behind the detector, and its scores on other recordings", {})}
-
-def _experiment(args):
-    "Run what is missing of an experiment."
-    options = {k: v for k, v in vars(args).items() if k in _EXPERIMENTS[args.name][1]}
-    module = importlib.import_module(f"sirenbook.experiments.{args.name}")
-    module.run(args.datasets, args.out, **options)
-    print(f"{args.out}: holds all results of {args.name}")
+    "transfer": ("from simulated streets to real ones", _SEEDS | {
+        "--tested-on": dict(metavar="DATASET", help="the real clips to rank (street)"),
+        "--folder": dict(metavar="DIR", help="of the simulated street, rendered if missing")}),
+    "detector": ("the choices behind the detector, and its scores on other recordings", _SEEDS | {
+        "--folder": dict(metavar="DIR", help="of networks and sounds; finished work is kept"),
+        "--hours": dict(type=float, help="of street without a siren")})}
 
 # %% ../nbs/25_cli.ipynb #b8cfb454
+def _experiment(args):
+    "Run what is missing of an experiment."
+    own = vars(args).keys() - {"run", "name", "datasets", "out"}
+    module = importlib.import_module(f"sirenbook.experiments.{args.name}")
+    module.run(args.datasets, args.out, **{k: getattr(args, k) for k in own})
+    print(f"{args.out}: holds all results of {args.name}")
+
 def _add_experiment(commands):
     about = "run an experiment of the book; the same command resumes where it stopped"
     names = commands.add_parser("experiment", help=about, description=about).add_subparsers(
@@ -499,8 +505,7 @@ def _add_experiment(commands):
                          help="roadside, article, esvs, street, or folders with both classes")
         ask.add_argument("--out", default="data", metavar="DIR",
                          help="the folder of the result tables (data)")
-        for option, how in options.items():
-            ask.add_argument(f"--{option}", default=argparse.SUPPRESS, **how)
+        for flag, how in options.items(): ask.add_argument(flag, default=argparse.SUPPRESS, **how)
         ask.set_defaults(run=_experiment, name=name)
 
 COMMANDS.append(_add_experiment)

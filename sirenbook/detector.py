@@ -179,7 +179,7 @@ class Event(NamedTuple):
     end: float     # when it ends, s
     peak: float    # highest probability, 0 to 1
 
-_LOWEST_HZ, _HIGHEST_HZ = 4_000, 384_000   # sample rates that are accepted
+_LOWEST_HZ, _HIGHEST_HZ, _CHANNELS = 4_000, 384_000, 64   # sample rates and channels accepted
 
 def _rate(sr):
     "A sample rate that can be used, as a whole number."
@@ -194,7 +194,7 @@ def _array(wav):
     try: wav = np.asarray(wav)
     except ValueError: wav = np.empty((), object)              # lists of different lengths
     if (wav.dtype.kind != "f" or wav.ndim not in (1, 2)
-            or wav.shape[1:] > (64,) or 0 in wav.shape[1:]):
+            or wav.shape[1:] > (_CHANNELS,) or 0 in wav.shape[1:]):
         raise SirenbookError("sound is an array of floats within [-1, 1], (n_samples,) or "
                              f"(n_samples, n_channels), not {wav.dtype} {wav.shape}")
     return wav
@@ -276,8 +276,12 @@ class Stream:
 def _file_blocks(path, sr=None):
     "Blocks of a sound file, and their sample rate."
     for block, rate in read_blocks(path, 10):
-        if sr not in (None, rate): raise SirenbookFileError(
-            f"{path}: this file has {rate} samples a second, not {sr}; leave sr out")
+        has = f"{path}: this file has {rate} samples a second"
+        if sr not in (None, rate): raise SirenbookFileError(f"{has}, not {sr}; leave sr out")
+        if not _LOWEST_HZ <= rate <= _HIGHEST_HZ: raise SirenbookFileError(
+            f"{has}; {_LOWEST_HZ} to {_HIGHEST_HZ} are accepted")
+        if (n := block.shape[1]) > _CHANNELS: raise SirenbookFileError(
+            f"{path}: this file has {n} channels; {_CHANNELS} at most are accepted")
         yield block, rate
 
 def _array_blocks(wav, sr):
