@@ -262,7 +262,7 @@ def merge_duplicate_groups(
     return replace(dataset, recordings=[replace(x, group=top(x.group))
                                         for x in dataset.recordings])
 
-# %% ../nbs/13_duplicates.ipynb #917f1ce2
+# %% ../nbs/13_duplicates.ipynb #7c7e0bd6
 def warn_duplicates(
     dataset,  # a recordings.Dataset; all its recordings have one sample rate
 ):

@@ -484,7 +484,7 @@ def test_only_on_request(tmp_path, monkeypatch):
     monkeypatch.setattr(duplicates, "near_duplicates", searched)
     mine = folder_with_a_copy(tmp_path)
     for load in (load_dataset, load_folder):
-        assert not warnings_of(lambda: load(mine))[1]
+        assert not warnings_of(lambda load=load: load(mine))[1]
         with pytest.raises(AssertionError, match="searched"): load(mine, duplicates=True)
     load_dataset("roadside")
 

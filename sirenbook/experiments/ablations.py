@@ -19,15 +19,15 @@ def run(
     datasets=None,        # names or folders; None for experiments.verdict.DATASETS
     out="data",           # the folder of ablations.csv, which is begun or continued
     *,
-    folds=range(FOLDS),   # which folds are tested; also seeds and random draws
+    fold_ids=range(FOLDS),# which folds are tested; also seeds and random draws
     ablations=ABLATIONS,  # names in ABLATIONS
     epochs:int=10,        # passes over the training part
 ):
     "Run every ablation on every data set and fold that ablations.csv does not hold yet."
     path = Path(out) / "ablations.csv"
     with RunTable(path, ABLATION_COLUMNS, ("fold", "dataset", "flaw")) as runs:
-        sets = prepare_datasets(datasets, ("grouped",), folds, runs.rows)
-        for fold, name, ablation in runs.pending(product(folds, sets, ablations)):
+        sets = prepare_datasets(datasets, ("grouped",), fold_ids, runs.rows)
+        for fold, name, ablation in runs.pending(product(fold_ids, sets, ablations)):
             start = time.perf_counter()
             r = run_ablation_setting(sets[name].data, ablation, fold, epochs)
             runs.add(dataset=name, dataset_sha256=sets[name].sha256, flaw=ablation, fold=fold,

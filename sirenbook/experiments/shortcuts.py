@@ -36,10 +36,10 @@ def stump_row(
     return dict(threshold=float(f"{stump.threshold:.6g}"), above=int(stump.above)) | {
         name: round(float(v), 4) for name, v in scores.items()}
 
-def _run_stumps(runs, sets, folds):
+def _run_stumps(runs, sets, fold_ids):
     "Fill shortcuts.csv."
     features = {}
-    for name, fold, clue in runs.pending(product(sets, folds, SHORTCUTS), "stumps"):
+    for name, fold, clue in runs.pending(product(sets, fold_ids, SHORTCUTS), "stumps"):
         chunks = sets[name].chunks
         if name not in features: features = {name: shortcut_features(chunks)}
         parts = split_for(chunks, "grouped", fold)
@@ -138,9 +138,9 @@ def examined_settings(
             if not (spectrograms_only and s[1] == "time")]
 
 # %% ../../nbs/83_experiment_shortcuts.ipynb #8afc1113
-def _run_examined(runs, looks, sets, folds, epochs, settings):
+def _run_examined(runs, looks, sets, fold_ids, epochs, settings):
     "Fill looks.csv and transplants.csv."
-    keys = [(name, *setting, fold) for name in sets for fold in folds
+    keys = [(name, *setting, fold) for name in sets for fold in fold_ids
             for setting in settings or examined_settings(name)]
     known, X = {*map(looks.key_of, looks.rows)}, {}
     lost = {k for k in keys if k[1:4] not in EXAMINED_BASELINES and k not in known}
@@ -164,16 +164,16 @@ def run(
     datasets=None,     # names or folders; None for experiments.verdict.DATASETS
     out="data",        # the folder of the tables, which are begun or continued
     *,
-    folds=None,        # which folds are tested; None for all with stumps, 0 to 2 with the others
+    fold_ids=None,     # which folds are tested; None for all with stumps, 0 to 2 with the others
     epochs:int=10,     # passes over the training part
     settings=None,     # (model, features, wiring) of each; None for `examined_settings`
 ):
     "Fill shortcuts.csv with stumps, and looks.csv and transplants.csv with examined models."
-    stump_folds, folds = (range(FOLDS), range(3)) if folds is None else (folds, folds)
+    stump_folds, fold_ids = (range(FOLDS), range(3)) if fold_ids is None else (fold_ids, fold_ids)
     stumps = RunTable(Path(out) / "shortcuts.csv", SHORTCUT_COLUMNS, ("dataset", "fold", "clue"))
     runs = RunTable(Path(out) / "transplants.csv", TRANSPLANT_COLUMNS, RUN)
     looks = RunTable(Path(out) / "looks.csv", LOOK_COLUMNS, RUN)
     sets = prepare_datasets(datasets, ("grouped",), stump_folds,
                             stumps.rows + runs.rows + looks.rows)
     with stumps: _run_stumps(stumps, sets, stump_folds)
-    with runs: _run_examined(runs, looks, sets, folds, epochs, settings)
+    with runs: _run_examined(runs, looks, sets, fold_ids, epochs, settings)

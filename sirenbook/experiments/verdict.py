@@ -50,7 +50,7 @@ def _load(name):
     path = next((d / name for d in near if (d / name).is_dir()), name)
     return load_dataset(path, duplicates=True)   # warns if a folder's groups share sound
 
-def _prepare_dataset(name, splits, folds, rows):
+def _prepare_dataset(name, splits, fold_ids, rows):
     data = _load(name)
     chunks, sha = chunk_dataset(data, short="drop"), dataset_sha256(data)
     if any(r["dataset"] == data.name and r["dataset_sha256"] != sha for r in rows):
@@ -59,7 +59,7 @@ def _prepare_dataset(name, splits, folds, rows):
     least = min(np.sum(chunks.y == class_index(c)) for c in CLASSES)
     if least < FOLDS: raise SirenbookError(f"{data.name}: a class has {least} chunks of 2 s; "
                                            f"an experiment needs {FOLDS} of each class")
-    try: [split_for(chunks, split, fold) for split in splits for fold in folds]
+    try: [split_for(chunks, split, fold) for split in splits for fold in fold_ids]
     except SirenbookError as e: raise SirenbookError(f"{data.name}: {e}") from None
     return PreparedDataset(data, sha, chunks)
 
@@ -67,12 +67,12 @@ def _prepare_dataset(name, splits, folds, rows):
 def prepare_datasets(
     names,      # data sets: names or folders, as load_dataset takes them; None for DATASETS
     splits,     # the splits that will be made: "random", "grouped" or both
-    folds,      # the folds that will be tested
+    fold_ids,   # the folds that will be tested
     rows=(),    # of results so far, with dataset and dataset_sha256
 ) -> dict:      # name -> PreparedDataset
     "Load data sets and check that every run can be done and belongs to the results so far."
     names = DATASETS if names is None else names
-    sets = [_prepare_dataset(n, splits, folds, rows) for n in names]
+    sets = [_prepare_dataset(n, splits, fold_ids, rows) for n in names]
     found = {s.data.name: s for s in sets}
     if len(found) < len(sets): raise SirenbookError(
         "two of the data sets have one name; rename a folder, or give each once")
@@ -81,13 +81,13 @@ def prepare_datasets(
 # %% ../../nbs/81_experiment_verdict.ipynb #e612f77a
 RUN = ("dataset", "model", "features", "wiring", "fold")   # columns that name a run
 
-def _run_verdict(datasets, out, folds, splits, epochs, settings):
+def _run_verdict(datasets, out, fold_ids, splits, epochs, settings):
     "Write results.csv and groups.csv."
     with RunTable(Path(out) / "results.csv", RESULT_COLUMNS, (*RUN, "split")) as runs:
         groups, X = RunTable(Path(out) / "groups.csv", GROUP_COLUMNS, RUN), {}
-        sets = prepare_datasets(datasets, splits, folds, runs.rows)
+        sets = prepare_datasets(datasets, splits, fold_ids, runs.rows)
         keys = [(name, *setting, fold, split)
-                for fold, name, setting, split in product(folds, sets, settings, splits)]
+                for fold, name, setting, split in product(fold_ids, sets, settings, splits)]
         known = {*map(groups.key_of, groups.rows)}
         lost = {key for key in keys if key[-1] == "grouped" and key[:-1] not in known}
         runs.rows = [r for r in runs.rows if runs.key_of(r) not in lost]
@@ -112,14 +112,14 @@ def _test_on_all(sets, X, trained_on, setting, fold, epochs):
             trained_on, sets[trained_on].sha256, name, tested.sha256, *setting, fold,
             m["balanced_accuracy"], m["roc_auc"], seconds, versions())))
 
-def _run_across(datasets, out, folds, epochs, settings):
+def _run_across(datasets, out, fold_ids, epochs, settings):
     "Write across.csv."
     with RunTable(Path(out) / "across.csv", ACROSS_COLUMNS, (*RUN, "tested_on")) as runs:
         tested = [dict(dataset=r["tested_on"], dataset_sha256=r["tested_sha256"])
                   for r in runs.rows]
-        sets, X = prepare_datasets(datasets, ("grouped",), folds, runs.rows + tested), {}
+        sets, X = prepare_datasets(datasets, ("grouped",), fold_ids, runs.rows + tested), {}
         for key in runs.pending((name, *setting, fold, other) for setting, fold, name, other
-                                in product(settings, folds, sets, sets)):
+                                in product(settings, fold_ids, sets, sets)):
             if key in runs: continue             # was tested together with an earlier one
             name, setting, fold = key[0], key[1:4], key[4]
             if setting[:2] not in X:
@@ -131,13 +131,13 @@ def run(
     datasets=None,      # names or folders, as load_dataset takes them; None for DATASETS
     out="data",         # the folder of the tables, which are begun or continued
     *,
-    folds=None,         # which folds or draws; None for all five, with `across` for 0 to 2
+    fold_ids=None,      # which folds or draws; None for all five, with `across` for 0 to 2
     splits=SPLITS,      # "random", "grouped" or both; `across` uses the grouped one
     epochs:int=10,      # passes over the training part
     across:bool=False,  # train on each data set and test on all, into across.csv
     settings=None,      # (model, features, wiring) of each; None for all of them
 ):
     "Run every setting that results.csv and groups.csv, or across.csv, do not hold yet."
-    folds = list((range(3) if across else range(FOLDS)) if folds is None else folds)
-    if across: _run_across(datasets, out, folds, epochs, settings or ACROSS_SETTINGS)
-    else: _run_verdict(datasets, out, folds, splits, epochs, settings or SETTINGS)
+    fold_ids = list((range(3) if across else range(FOLDS)) if fold_ids is None else fold_ids)
+    if across: _run_across(datasets, out, fold_ids, epochs, settings or ACROSS_SETTINGS)
+    else: _run_verdict(datasets, out, fold_ids, splits, epochs, settings or SETTINGS)
