@@ -30,7 +30,7 @@ ADDRESSES = {  # of a file, by its path in our folder and at its origin; tried i
 
 _DOWNLOADS = dict(dataset=str, file=str, label=str, group=str, bytes=int, sha256=str, origin=str)
 
-# %% ../nbs/77_downloads.ipynb #2e040243
+# %% ../nbs/77_downloads.ipynb #dc84694f
 @dataclass(frozen=True)
 class Published:
     "A file of a data set, as its authors published it."
@@ -73,7 +73,7 @@ def _check_response(response, have, n_bytes):
     if size.isdecimal() and have + int(size) != n_bytes: raise ValueError("another size")
     return have
 
-# %% ../nbs/77_downloads.ipynb #8a133f09
+# %% ../nbs/77_downloads.ipynb #12b34305
 def _get(session, url, part, n_bytes, report):
     "Complete a part file of `n_bytes`; `report` is called with the number of bytes so far."
     import requests
@@ -133,7 +133,7 @@ def _fetch_from(session, url, f, aside, report):
                 if failed >= _TRIES or not _may_pass(e): raise
         time.sleep(_PAUSE_S * failed)
 
-# %% ../nbs/77_downloads.ipynb #e6615f5f
+# %% ../nbs/77_downloads.ipynb #c0b400de
 def _fetch(session, f, aside, report, unreachable):
     "Fetch a file from the first address that has it: its path, and why other addresses failed."
     import requests
@@ -192,7 +192,7 @@ def _fetch_all(folder, files, bar, aside):
         f"({', '.join(dict.fromkeys(reasons))}); give the same command again later, or put "
         f"{f.addresses[0]} there by hand")
 
-# %% ../nbs/77_downloads.ipynb #e44138b9
+# %% ../nbs/77_downloads.ipynb #02b418f0
 def _fetch_missing(folder, files):
     "Fetch the files that a folder lacks."
     import pooch

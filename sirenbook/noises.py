@@ -77,12 +77,12 @@ def noise_kinds(
     confusable:bool=None,  # only those whose tones could, or could not, pass for a siren's
 ) -> list:                 # of names
     "Names of the kinds of noise, those of `sirenbook.vehicles` included, in a fixed order."
-    import sirenbook.vehicles
+    import sirenbook.vehicles  # noqa: F401, it registers more
     kinds = dict.fromkeys(k for k in (*_ORDER, *_NOISES) if k in _NOISES)
     return [k for k in kinds if place in (None, _NOISES[k].place)
             and confusable in (None, _NOISES[k].confusable)]
 
-# %% ../nbs/17_noises.ipynb #dbad3b36
+# %% ../nbs/17_noises.ipynb #372581ad
 def noise(
     kind:str,                  # one of `noise_kinds()`
     seconds:float,             # length, s
@@ -314,7 +314,7 @@ def _phrases(seconds, rng, one, sr, count=(1, 12), pause_s=(0.02, 0.2), gap_s=(0
         return place_events(repeats * step_s, [(i * step_s, piece) for i in range(repeats)], sr)
     return scatter_events(seconds, rng, phrase, gap_s, sr)
 
-# %% ../nbs/17_noises.ipynb #603e5fb7
+# %% ../nbs/17_noises.ipynb #7c713ba8
 @register_noise("kerb", confusable=True)
 def _birds(seconds, rng, sr=SR):
     "Songbirds: up to three, each with its own chirps, trills and sweeps."
@@ -342,7 +342,7 @@ def _hoots(seconds, rng, sr=SR):
         return np.concatenate([np.append(x, np.zeros(round(0.1 * sr))) for x in notes])
     return _phrases(seconds, rng, hoot, sr, (1, 6), (0.1, 1), (0.5, 4))
 
-# %% ../nbs/17_noises.ipynb #ed8ff90c
+# %% ../nbs/17_noises.ipynb #383b8497
 @register_noise("kerb", confusable=True)
 def _crows(seconds, rng, sr=SR):
     "Crows, gulls and geese: rough glides with many overtones."
@@ -365,7 +365,7 @@ def _dog(seconds, rng, sr=SR):
                             harmonics=random_harmonics(rng, 16), breath=0.4, rough=0.06)
     return _phrases(seconds, rng, bark, sr, (1, 6), (0.06, 0.6))
 
-# %% ../nbs/17_noises.ipynb #0b6af694
+# %% ../nbs/17_noises.ipynb #0d50ac5a
 @register_noise("kerb", confusable=True)
 def _cat(seconds, rng, sr=SR):
     "Miaows, and the duets of tomcats at night."
@@ -376,7 +376,7 @@ def _cat(seconds, rng, sr=SR):
             formants=log_uniform(rng, 0.8, 1.3) * np.array([900, 1900, 3200]), rough=0.02)
     return scatter_events(seconds, rng, miaow, (0.1, 3), sr)
 
-# %% ../nbs/17_noises.ipynb #25103838
+# %% ../nbs/17_noises.ipynb #0c5b8237
 @register_noise("kerb", confusable=True)
 def _howl(seconds, rng, sr=SR):
     "Dogs that howl: slow glides, often in answer to a siren."
@@ -393,7 +393,7 @@ VOWELS_HZ = np.array([  # first three resonances, Hz (Peterson and Barney 1952, 
     (270, 2290, 3010), (390, 1990, 2550), (530, 1840, 2480), (660, 1720, 2410), (730, 1090, 2440),
     (570, 840, 2410), (440, 1020, 2240), (300, 870, 2240), (640, 1190, 2390), (490, 1350, 1690)])
 
-# %% ../nbs/17_noises.ipynb #e92b0cde
+# %% ../nbs/17_noises.ipynb #7e512e41
 def _talk(seconds, rng, sr, low_hz, span=1.6, syllable_s=(0.1, 0.35)):
     "One person who talks: phrases of syllables, with a consonant now and then."
     throat = (low_hz / 120) ** 0.25
@@ -424,7 +424,7 @@ def _shouts(seconds, rng, sr=SR):
     syllable_s = (0.06, 0.15) if rng.uniform() < 0.3 else (0.2, 0.9)
     return _talk(seconds, rng, sr, log_uniform(rng, 200, 550), 2.2, syllable_s)
 
-# %% ../nbs/17_noises.ipynb #4d1f65c6
+# %% ../nbs/17_noises.ipynb #071ec00a
 @register_noise("kerb", confusable=True)
 def _cry(seconds, rng, sr=SR):
     "A baby that cries; now and then a scream."
@@ -477,7 +477,7 @@ def _drum(rng, sr):
     hiss = rng.uniform() * shaped_noise(n, rng, broad_peak(log_uniform(rng, 300, 6000), 1), sr)
     return fade * (harmonic_tone(glide_hz(n, [1.5 * thump_hz, thump_hz]), sr=sr) + hiss)
 
-# %% ../nbs/17_noises.ipynb #92f77132
+# %% ../nbs/17_noises.ipynb #606ee65e
 @register_noise("kerb", confusable=True)
 def _music(seconds, rng, sr=SR):
     "Melody, chords and drums, each perhaps; sometimes dulled by a window."
@@ -504,7 +504,7 @@ def _thunder(seconds, rng, sr=SR):
         return shaped_noise(n, rng, low_pass(log_uniform(rng, 50, 400), 1.5), sr) * rolls
     return scatter_events(seconds, rng, clap, (0.5, 8), sr)
 
-# %% ../nbs/17_noises.ipynb #c80e073c
+# %% ../nbs/17_noises.ipynb #92354b5a
 @register_noise("ambient")
 def _water(seconds, rng, sr=SR):
     "The sea, a river or a fountain."
@@ -525,7 +525,7 @@ def _footsteps(seconds, rng, sr=SR):
     starts_s = np.arange(rng.uniform(0, step_s), seconds, step_s)
     return place_events(seconds, [(s + rng.normal(0, 0.01), step()) for s in starts_s], sr)
 
-# %% ../nbs/17_noises.ipynb #8ae7fc12
+# %% ../nbs/17_noises.ipynb #761bdf92
 @register_noise("ambient", confusable=True)
 def _insects(seconds, rng, sr=SR):
     "Cicadas and crickets: high tones that pulse fast, steadily or in chirps."

@@ -99,7 +99,7 @@ def _is_whole(folder, row):
                 and hashlib.sha256(truth).hexdigest() == row["truth_sha256"])
     except (OSError, RuntimeError, KeyError): return False
 
-# %% ../nbs/76_rendering.ipynb #420b3d6e
+# %% ../nbs/76_rendering.ipynb #1ffa2214
 def scene_worker(
     folder,   # the data set's folder
 ):            # work(i, note): renders scene `i` unless it is complete, and returns `i`
@@ -159,7 +159,7 @@ def _begin(folder, wanted):
     _write_journal(folder, wanted, rows.values())
     for name in (*CLASSES, "truth"): (folder / name).mkdir(exist_ok=True)
 
-# %% ../nbs/76_rendering.ipynb #60a97117
+# %% ../nbs/76_rendering.ipynb #26faec57
 def _finish(folder):
     "Write the tables of all scenes; the manifest comes last, so it stands for completeness."
     settings, rows = _journal(folder)
@@ -201,7 +201,7 @@ def _check_numbers(hours, seed, seconds, workers):
         if x != x // 1 or not least <= x < math.inf:
             raise SirenbookError(f"{name} must be a whole number, {least} or above, not {x}")
 
-# %% ../nbs/76_rendering.ipynb #4127b06e
+# %% ../nbs/76_rendering.ipynb #e1c15d94
 def render_dataset(
     folder,             # where to put it; the same call resumes after an interruption
     hours:float,        # length of both classes together, h
@@ -239,7 +239,7 @@ def _complete(folder):
         if groups and len(data.recordings) == _n_scenes(_journal(folder)[0]): return data
     except (OSError, KeyError): pass
 
-# %% ../nbs/76_rendering.ipynb #78f3a75d
+# %% ../nbs/76_rendering.ipynb #c05dd384
 def cached_roadside() -> Dataset:   # at 16 kHz
     "The embedded data set from the cache folder, rendered or repaired first if needed."
     folder = dataset_dir(f"roadside-{ROADSIDE_VERSION}")

@@ -131,7 +131,8 @@ def _check_trajectory(wav, sr, source):
     nearest_s = np.clip(-source._products(0.0)[1] / max(speed ** 2, 1e-12), 0, last_s)
     height = source.start_m[2] + min(0, last_s * source.velocity_mps[2])
     problems = {
-        f"a source at {speed:g} m/s is not slower than sound, {source.c:.1f} m/s": speed >= source.c,
+        f"a source at {speed:g} m/s is not slower than sound, {source.c:.1f} m/s":
+            speed >= source.c,
         "the source's path leads through the microphone": source.distance_m(nearest_s) < 0.1,
         "the source goes below the ground, z = 0": height < 0,
         "the microphone is below the ground, z = 0": source.mic_m[2] < 0}
@@ -184,7 +185,7 @@ def propagate(
     return _propagate(wav, sr, source, reflection,
                       (temperature_c, humidity_percent) if air else None, block_samples)
 
-# %% ../nbs/19_roads.ipynb #4ecfb563
+# %% ../nbs/19_roads.ipynb #4766e585
 def _propagate(wav, sr, source, reflection, air, block_samples):
     "What `propagate` gives, block by block."
     up = (1, 1, -1)
@@ -264,7 +265,7 @@ def _capsule(wav, rng, sr):
     gain *= 10 ** (np.interp(np.log(f), np.log(knots_hz), rng.normal(0, 3, 7)) / 20)
     return np.fft.irfft(np.fft.rfft(wav, n) * gain, n)[:len(wav)]
 
-# %% ../nbs/19_roads.ipynb #f16a5121
+# %% ../nbs/19_roads.ipynb #d81f2887
 def _agc(wav, rng, sr):
     "Automatic gain control: fast attack, slow release."
     step = round(0.05 * sr)
@@ -386,7 +387,7 @@ def _steps(seconds):
     "Middle of each step of the truth, s."
     return STEP_S * (np.arange(int(seconds / STEP_S + 1e-9)) + 0.5)
 
-# %% ../nbs/19_roads.ipynb #a9c9f366
+# %% ../nbs/19_roads.ipynb #92db4cb6
 def _siren_on(street, kind):
     "A siren on a vehicle: the received sound, its events, and its distance over time."
     seconds, rng, sr = street.seconds + _LEAD_S, street.rng, street.sr
@@ -425,7 +426,7 @@ def _background(street, kinds):
     rest = band_power(sum(parts.values()), street.sr)[:len(_steps(street.seconds))]
     return parts, np.maximum(rest, 1e-5 * rest.max())    # between footsteps, the hush of a town
 
-# %% ../nbs/19_roads.ipynb #b59b950d
+# %% ../nbs/19_roads.ipynb #d1d3c6b9
 def scene(
     seconds:float,             # length, s
     rng:np.random.Generator,   # random generator
