@@ -15,10 +15,10 @@
     const all = words(query).filter((w) => w.length > 1), plain = all.filter((w) => !filler.has(w));
     return plain.length ? plain : all;
   };
-  const name = (text) => words(text).map(singular).join(" ");
+  const name = (text) => asked(text).map(singular).join(" ");
 
   // ---- the index
-  const weight = { command: 1.5, term: 1.5, page: 1.2, class: 1.2, function: 1.2, method: 1, constant: 0.6, section: 0.8 };
+  const weight = { command: 1.5, term: 1.5, page: 1.2, class: 1.2, function: 1.2, method: 1, constant: 0.15, section: 0.8 };
   const apart = (title) => `${title} ${title.replace(/([a-z])([A-Z])/g, "$1 $2")} ${words(title).join("")}`;
   const field = {
     id: (e) => e.id, title: (e) => apart(e.title), also: (e) => (e.also || []).join(" "),
@@ -32,7 +32,7 @@
   });
   const load = () => loading ||= Promise.all(["minisearch.js", "search-index.js"].map(script)).then(() => {
     engine = new MiniSearch({ fields: Object.keys(field).slice(1), tokenize: words, processTerm: stem, extractField: (e, f) => field[f](e),
-      searchOptions: { boost: { title: 6, also: 6, params: 3, sounds: 2 }, prefix: (w) => w.length > 1, combineWith: "AND" } });
+      searchOptions: { boost: { title: 6, also: 6, params: 4, sounds: 2 }, prefix: (w) => w.length > 1, combineWith: "AND" } });
     index = window.sirenbookIndex.map((e, id) => {
       const [module] = e.where, last = e.title.split(".").pop(), names = [e.title, last, ...(e.also || [])];
       if (module?.startsWith("sirenbook.")) names.push(`${module}.${e.title}`, `${module.slice(10)}.${e.title}`);
@@ -41,22 +41,31 @@
     engine.addAll(index);
   }).catch((e) => { loading = null; throw e; });
 
-  // what bears the name that is asked for comes first, then what begins with it
-  const boost = (whole) => (id) => {
-    const { kind, names } = index[id], at = names.indexOf(whole);
-    return weight[kind] * (at >= 0 ? 50 - Math.min(at, 9) : names.some((n) => n.startsWith(whole)) ? 4 : 1);
+  // what bears the name that is asked for comes first, then what begins with it, then what one of the words names
+  const boost = (query) => {
+    const whole = name(query), last = fold(query.trim()).split(".").pop();
+    return (id, term) => {
+      const { kind, title, names } = index[id], at = kind === "constant" ? -1 : names.indexOf(whole);
+      if (at >= 0) return weight[kind] * (50 - Math.min(at, 9)) * (fold(title) === last ? 1.2 : 1);
+      return weight[kind] * (kind === "constant" ? 1 : names.some((n) => n.startsWith(whole)) ? 4 : names.includes(term) ? 2 : 1);
+    };
   };
-  const search = (list, more) => engine.search(list.join(" "), { boostDocument: boost(list.map(singular).join(" ")), ...more });
+  const search = (list, query = list.join(" "), more = {}) => engine.search(list.join(" "), { boostDocument: boost(query), ...more });
 
-  // where nothing has all the words: the words as the book spells them, or those that one entry has
+  // where nothing has all the words: the words as a title of the book spells them, or those that one entry has
+  const respelt = (w) => {
+    if (engine.search(w).length) return [w];
+    const letters = w.length > 7 ? [1, 2] : w.length > 3 ? [1] : [];  // as few off as may be
+    const near = letters.flatMap((fuzzy) => engine.search(w, { fuzzy, prefix: false, fields: ["title", "also"] }))[0]?.terms[0];
+    return near ? [index.flatMap((e) => words(e.title)).find((t) => stem(t) === near) || near] : [];
+  };
   const find = (query) => {
     const list = asked(query), give = (found, instead) => ({ found: found.slice(0, most), instead });
-    const found = search(list);
+    const found = search(list, query);
     if (found.length || !list.length) return give(found);
-    const near = engine.autoSuggest(list.join(" "), { fuzzy: 0.25, prefix: false, boostDocument: boost(" ") })[0]?.suggestion.split(" ")
-      || search(list, { combineWith: "OR" })[0]?.queryTerms || [];
-    const spelt = near.map((w) => index.flatMap((e) => words(e.title)).find((t) => stem(t) === w) || w);
-    return near.length ? give(search(spelt), spelt.join(" ")) : give([]);
+    let other = list.flatMap(respelt);
+    if (!search(other).length) other = search(other, query, { combineWith: "OR" })[0]?.queryTerms || [];
+    return other.length ? give(search(other), other.join(" ")) : give([]);
   };
 
   // ---- a result, drawn

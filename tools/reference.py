@@ -6,11 +6,12 @@ fields of named tuples, properties, constants and commands.
 import ast, importlib, inspect, io, json, os, re, sys, tokenize
 from argparse import ArgumentParser
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
 
+from fastcore.docments import docments
 from smalldocs import api
 
 from common import FILES, NBS, PUBLISHED, ROOT, BookError, join, notebooks, page_name, place
@@ -19,7 +20,7 @@ from common import FILES, NBS, PUBLISHED, ROOT, BookError, join, notebooks, page
 def modules():
     "The modules that notebooks export, in their order: what each defines, where it is explained."
     sys.path.insert(0, str(ROOT))
-    api.methods = members
+    api.methods, api.docments = members, partial(docments, args_kwargs=True)
     return [m for m in map(chapter, notebooks(NBS)) if m]
 
 def members(klass, private=False):
