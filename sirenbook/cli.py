@@ -470,7 +470,7 @@ def _add_train(commands):
 COMMANDS.append(_add_train)
 
 # %% ../nbs/25_cli.ipynb #e5a1c0d3
-_FOLDS = {"--folds": dict(type=int, nargs="+", choices=range(5), metavar="K",
+_FOLDS = {"--folds": dict(type=int, nargs="+", dest="fold_ids", choices=range(5), metavar="K",
                           help="which folds or runs, 0 to 4")}
 _SEEDS = {"--seeds": dict(type=int, nargs="+", metavar="SEED", help="of the networks (0 1 2)")}
 _EXPERIMENTS = {   # name: what it measures, and its own options
