@@ -7,14 +7,15 @@ import pytest
 from shared import ROOT
 
 sys.path.insert(0, str(ROOT/"tools"))
-import common, finish, formulas  # noqa: E402
+import common, formulas, pages as rendering  # noqa: E402
 
 def page_of(nb): return f"{common.page_name(nb.name)}.html"
 
 # In reading order: the home page, then the chapters; then what is told about all modules, and the pages around the book.
 NOTEBOOKS = sorted(common.notebooks(ROOT/"nbs"), key=lambda p: (p.stem != "index", p.name))
 CHAPTERS = [page_of(nb) for nb in NOTEBOOKS]
-MODULES = [p.stem for p in sorted((ROOT/"sirenbook").glob("*.py")) if p.name[0] != "_"]
+MODULES = ["_".join(p.relative_to(ROOT/"sirenbook").with_suffix("").parts)
+           for p in sorted((ROOT/"sirenbook").rglob("*.py")) if p.name[0] != "_"]
 PAGES = [*CHAPTERS, "api.html", *(f"api_{m}.html" for m in MODULES), *(f"{q.stem}.html" for q in sorted((ROOT/"nbs").glob("*.qmd")))]
 every_page = pytest.mark.parametrize("name", PAGES)
 every_chapter = pytest.mark.parametrize("nb", NOTEBOOKS, ids=lambda p: p.stem)
@@ -112,20 +113,43 @@ def test_sidebar_is_in_reading_order(visit):
     links = [l.removeprefix("./") for l in links]
     assert [l for l in links if l in CHAPTERS] == CHAPTERS and set(links) == set(PAGES) - {"404.html"}
 
+def test_the_menu_lists_the_notebooks():
+    "Each notebook, in the order of the numbers, and no other; a missing one is named."
+    listed = re.findall(r"(\S+)\.ipynb", (ROOT/"nbs"/"sidebar.yml").read_text(encoding="utf-8"))
+    there = [nb.stem for nb in NOTEBOOKS]
+    assert not (gone := set(listed) - set(there)), f"listed in nbs/sidebar.yml and not in nbs: {gone}"
+    assert not (lost := set(there) - set(listed)), f"in nbs and not in nbs/sidebar.yml: {lost}"
+    assert listed == there
+
+PARTS = ["I The experiment", "II Is it true?", "III A street of our own", "IV A detector",
+         "Workshop", "Experiments", "At the end", "Reference"]
+
 def test_numbers_are_those_of_the_files(visit, site):
     "A chapter has the number of its file, in the sidebar and under its title; the parts are named."
     page = visit("index.html")
     told = dict(page.eval_on_selector_all("#quarto-sidebar .sidebar-link[href]", "links => links.map(a => [a.getAttribute('href'), a.innerText])"))
-    for nb in NOTEBOOKS[1:]:
-        number = nb.name[:2]
-        letter = "ABC"[int(number) - 90] if number >= "90" else str(int(number))
+    shown = lambda nb: (site/page_of(nb)).read_text(encoding="utf-8")
+    for nb in (nb for nb in NOTEBOOKS[1:] if nb.name >= "90"):
+        letter = "ABC"[int(nb.name[:2]) - 90]
         assert told[page_of(nb)].split()[0] == letter
+        assert f'<p class="sb-meta">Appendix {letter} · about ' in shown(nb)
+    for nb in (nb for nb in NOTEBOOKS[1:] if "70" <= nb.name < "90"):
+        assert '<p class="sb-meta">Workshop · about ' in shown(nb)
     parts = page.locator("#quarto-sidebar .sidebar-item-section > .sidebar-item-container").all_inner_texts()
-    assert [p.strip() for p in parts] == ["Sound", "Streets", "Learning", "Using", "At the end", "Reference"]
-    chapters = [nb for nb in NOTEBOOKS[1:] if nb.name < "90"]
-    for i, nb in enumerate(chapters, 1):
-        assert int(nb.name[:2]) == i
-        assert re.search(rf'<p class="sb-meta">Chapter {i} of {len(chapters)} · about \d+\u00a0minutes', (site/page_of(nb)).read_text(encoding="utf-8"))
+    assert [p.strip() for p in parts] == PARTS
+    chapters = [nb for nb in NOTEBOOKS[1:] if nb.name < "70"]
+    for nb in chapters:
+        number, last = int(nb.name[:2]), int(chapters[-1].name[:2])
+        assert told[page_of(nb)].split()[0] == str(number)
+        assert re.search(rf'<p class="sb-meta">Chapter {number} of {last} · about \d+ minutes', shown(nb))
+
+@every_chapter
+def test_each_chapter_offers_its_notebook(site, nb):
+    "As a download from the site itself, with the outputs that the page shows."
+    if nb.stem == "index": return
+    assert f'<a href="notebooks/{nb.name}" download>' in (site/page_of(nb)).read_text(encoding="utf-8")
+    copy = json.loads((site/"notebooks"/nb.name).read_text(encoding="utf-8"))
+    assert copy == json.loads(nb.read_text(encoding="utf-8"))
 
 @every_chapter
 def test_contents_of_the_page(visit, nb):
@@ -145,19 +169,64 @@ def test_previous_and_next_walk_the_book(site):
         link = re.search(r'nav-page-next"><a href="([^"]+)"', text)
         assert link and link[1] == page_of(after), f"the page after {nb.stem} should be {after.stem}"
 
-def test_names_lead_where_they_mean(site, pages):
-    "A name in the text leads to the chapter that is meant, and a word that is only spelt like one leads nowhere."
-    leads = lambda page: dict(re.findall(r'<a href="([^"]+)"><code>([^<]+)</code></a>', (site/page).read_text(encoding="utf-8")))
-    assert "training.html#train" in leads("training.html") and "noises.html#train" not in leads("training.html")
-    assert not {"noises.html#train", "recordings.html#download"} & set(leads("cli.html"))
-    assert "sirens.html#draw" not in leads("widgets.html") and "chunks.html#chunk" in leads("chunks.html")
-    assert sum(len(leads(page_of(nb))) for nb in NOTEBOOKS) > 40
+def test_names_lead_to_their_entries(site):
+    "A name in the text that one module alone has leads to its entry; others are not guessed at."
+    names, lost = {}, []
+    link = re.compile(r'<a href="(api_\w+)\.html#([\w.]+)"><code>([^<]+)</code></a>')
+    for nb in NOTEBOOKS:
+        for page, anchor, text in link.findall((site/page_of(nb)).read_text(encoding="utf-8")):
+            names.setdefault(text, set()).add(page)
+            name = text.removesuffix("()").removeprefix("sirenbook.").removeprefix(f"{page[4:]}.")
+            if name != anchor: lost.append(f"{text} leads to {page}.html#{anchor}")
+    assert not lost and len(names) > 20, lost or names
+    twice = {name: pages for name, pages in names.items() if len(pages) > 1}
+    assert not twice, f"names that lead to two places: {twice}"
 
 def test_numbers_and_their_units_stay_together():
-    kept = '<p title="x > 1 s">', "<!-- 1 s -->", "<code>1 s</code>", "<pre>1 s</pre>", "<script>'1 s <math>x</math>.'</script>", "1 sample", "<math><mi>x</mi></math> or"
-    assert finish.together("".join(kept)) == "".join(kept)
-    assert finish.together("<p>1 s, 16 kHz and 97 %: 0.7 ± 0.1") == "<p>1\u00a0s, 16\u00a0kHz and 97\u00a0%: 0.7\u00a0±\u00a00.1"
-    assert finish.together("<math>x</math> <math>y</math>. <math>z</math>") == '<math>x</math> <span class="sb-together"><math>y</math>.</span> <math>z</math>'
+    kept = ("`1 s`", "```\n1 s\n```", "[1 sample](x_1 s.html)", '<p title="x > 1 s">', "$x$ or")
+    for text in kept[:4]: assert formulas.formulas(text) == text
+    told = formulas.formulas("1 s, 16 kHz and 97 %: 0.7 ± 0.1")
+    assert told == "1\u00a0s, 16\u00a0kHz and 97\u00a0%: 0.7\u00a0±\u00a00.1"
+    assert formulas.formulas("$x$ or").endswith("</math> or")
+    assert re.fullmatch(r'<span class="sb-together"><math.*</math>\.</span>', formulas.formulas("$x$."))
+
+
+# ---- folded cells
+
+FOLDED = """{"cells": [{"cell_type": "code", "execution_count": null, "id": "a", "metadata": {}, "outputs": [],
+ "source": "#| code-fold: true\\n#| code-summary: \\"A table as text\\"\\nprint(1)"}], "metadata": {},
+ "nbformat": 4, "nbformat_minor": 5}"""
+
+def test_a_folded_cell_says_what_it_holds():
+    "`#| code-fold: true` passes through nbdev, and smalldocs makes it a `<details>` with its summary."
+    from execnb.nbio import dict2nb
+    from smalldocs.markdown import make_parser
+    from smalldocs.notebook import to_markdown
+    nb = dict2nb(json.loads(FOLDED))
+    nb.path_ = "nbs/00_folded.ipynb"
+    rendering.nbdev_filter()(nb)
+    cells = [dict(c) | {"outputs": []} for c in nb.cells]
+    text = to_markdown(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4}, default=str))[1]
+    html = make_parser().render(text, {"code_copy": True})
+    assert re.search(r"<details[^>]*>\s*<summary>A table as text</summary>", html) and "print" in html
+
+@every_chapter
+def test_folded_cells_say_what_they_hold(nb):
+    for cell in shown_cells(nb):
+        source = common.join(cell["source"])
+        if re.search(r"^#\| *code-fold: *true", source, re.M):
+            assert re.search(r"^#\| *code-summary: *\S", source, re.M), source
+
+
+# ---- whole without a network
+
+def test_pages_fetch_nothing_from_elsewhere(site):
+    tag = re.compile(r"<(?:script|link|img|audio|video|source|iframe)\b[^>]*?\s(?:src|href)"
+                     r"\s*=\s*[\"']?\s*((?:https?:)?//[^\"'\s>]+)", re.I)
+    css = re.compile(r"(?:url\(|@import)\s*['\"]?\s*((?:https?:)?//[^'\")\s]+)")
+    found = [(path.name, url) for kind, pattern in (("html", tag), ("css", css))
+             for path in site.rglob(f"*.{kind}") for url in pattern.findall(path.read_text(encoding="utf-8"))]
+    assert not found
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_theme_toggle(visit, theme):
