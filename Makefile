@@ -39,6 +39,7 @@ export: $(READY)  ## write the package from the notebooks
 	@$(BIN)/nbdev_export
 
 wheel: $(READY)  ## build the package as one file in dist, which pip installs anywhere
+	@rm -rf build dist
 	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 	@ls dist/*.whl
 

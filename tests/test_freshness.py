@@ -30,12 +30,13 @@ MODULES = {
     "apart": 'PROGRAM = "from sirenbook.tones import tone"',
     "named": "import sirenbook\nsaid = sirenbook.__version__",
     "alone": "one = 1",
+    "experiments/first": "from ..tones import tone",
 }
 
 @pytest.fixture
 def folder(tmp_path):
     "A small package, data, and a folder for notebooks."
-    for name in ("nbs", "sirenbook/weights", "data"): (tmp_path/name).mkdir(parents=True)
+    for name in ("nbs", "sirenbook/weights", "sirenbook/experiments", "data"): (tmp_path/name).mkdir(parents=True)
     for name, text in MODULES.items(): (tmp_path/"sirenbook"/f"{name}.py").write_text(text)
     for name in ("data/rows.csv", "sirenbook/walls.csv", "sirenbook/weights/net.bin"): (tmp_path/name).write_text("1")
     return tmp_path
@@ -87,7 +88,8 @@ def reached(folder, cell, name, text="PITCH_HZ = 441"):
 
 IMPORTS = ["from sirenbook.tones import tone", "import sirenbook.tones", "import sirenbook\nsirenbook.tones.tone()",
     "from sirenbook import tones as t", "import sirenbook as sb\nsb.tones", "def f():\n    from sirenbook.tones import (\n        tone)",
-    "import sirenbook.horns", "import sirenbook.hidden", "import sirenbook.apart", "run('import sirenbook.tones')"]
+    "import sirenbook.horns", "import sirenbook.hidden", "import sirenbook.apart", "run('import sirenbook.tones')",
+    "import sirenbook.experiments.first", "from sirenbook.experiments import first", "from sirenbook.experiments.first import tone"]
 
 @pytest.mark.parametrize("cell", IMPORTS)
 def test_imported_modules_count(folder, cell):
@@ -164,24 +166,32 @@ def test_results_reach_the_chapters_that_read_them(book):
 PAGES = '''"""In place of the renderer: the prose of each notebook, at once."""
 import json, shutil
 from common import BookError, notebooks, say
+from smalldocs.layout import Layout
 
-def render(source, out):
+SCRIPT = '<meta name="smalldocs:offset" content=""><script>%s</script>' % Layout.preview_script(None)
+
+def render(source, out, preview=False):
     (source/"nbdev.yml").write_text("project: {}")  # as nbdev does each time
     new = out.with_name("new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     for path in notebooks(source):
-        text = " ".join("".join(c["source"]) for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "markdown")
+        try: cells = json.loads(path.read_text())["cells"]
+        except ValueError: raise BookError(f"{path.name} is not a notebook") from None
+        text = " ".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
         if "](" in text: raise BookError(f"links lead nowhere: {path.name}")
-        (new/f"{path.stem}.html").write_text(f"<html><head></head><body>{text}</body></html>")
+        head = SCRIPT if preview else ""
+        (new/f"{path.stem}.html").write_text(f"<html><head>{head}</head><body>{text}</body></html>")
+    (new/"site_libs").mkdir()
     shutil.rmtree(out, ignore_errors=True)
     new.rename(out)
 '''
 
 def tiny_book(root):
     "Two notebooks and the tools, with a renderer that takes no time; its own package, so that nothing else decides its outputs."
-    for name in ("tools", "nbs", "sirenbook"): (root/name).mkdir()
-    for name in ("settings.ini", *(f"tools/{o}.py" for o in ("book", "common", "freshness", "serve"))): shutil.copy(ROOT/name, root/name)
+    for name in ("tools", "nbs", "sirenbook"): (root/name).mkdir(parents=True)
+    for name in ("settings.ini", *(f"tools/{o}.py" for o in ("book", "common", "freshness"))):
+        shutil.copy(ROOT/name, root/name)
     (root/"tools"/"pages.py").write_text(PAGES)
     write_nb(root/"nbs"/"01_small.ipynb", "# Small", "print(6 * 7)")
     write_nb(root/"nbs"/"index.ipynb", "# Home", "print('home')")

@@ -1,5 +1,5 @@
 """What is around the book: how it is cited, how it is published, and the pages that are no chapters."""
-import functools, json, re
+import functools, json, re, shutil, subprocess, sys, zipfile
 from configparser import ConfigParser
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +18,9 @@ def settings():
     return ini["DEFAULT"]
 
 SETTINGS = settings()
+PUBLISHED = SETTINGS.getboolean("published")
+sys.path.insert(0, str(ROOT/"tools"))
+import common, finish, pages as rendering  # noqa: E402
 BASE = SETTINGS["doc_baseurl"].rstrip("/") + "/"
 TARGETS = set(re.findall(r"^([a-z]+):(?!=)", read("Makefile"), re.M))
 
@@ -148,17 +151,123 @@ def test_the_404_page_opens_as_a_file(page, site):
     assert page.locator("main a").first.evaluate("a => a.href") == (site/"index.html").as_uri()
 
 def test_the_404_page_is_not_among_the_pages(site):
-    for name in ("sitemap.xml", "site_libs/search-index.js"): assert "404.html" not in (site/name).read_text(encoding="utf-8"), name
+    assert "404.html" not in (site/"search-index.js").read_text(encoding="utf-8")
+    assert (site/"sitemap.xml").exists() == PUBLISHED, "a map of a site that has no address"
+    if not PUBLISHED: return
     rows = ElementTree.parse(site/"sitemap.xml").getroot()
-    assert len(rows) == len([*site.glob("*.html")]) - 1 and all(row[0].tag.endswith("loc") for row in rows)
+    assert len(rows) == len([*site.glob("*.html")]) - 1
+    assert all(row[0].tag.endswith("loc") and "404.html" not in row[0].text for row in rows)
+
+
+# ---- nothing that points nowhere
+
+ADDRESSES = [SETTINGS["git_url"], SETTINGS["doc_host"]]
+
+def test_no_page_leads_to_what_is_not_published(site):
+    if PUBLISHED: return
+    found = [(page.name, link) for page in site.glob("*.html") for address in ADDRESSES
+             for link in re.findall(rf"{re.escape(address)}[^\s\"<]*", page.read_text(encoding="utf-8"))]
+    assert not found
+
+def test_no_text_around_the_book_leads_there_either():
+    if PUBLISHED: return
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md"):
+        assert not [a for a in ADDRESSES if a in read(name)], name
+
+REPO = SETTINGS["git_url"]
+LINKS = (f'<a href="{REPO}/blob/main/LICENSE">licence</a> <a class="x" href="{REPO}/issues">issues</a> '
+         f'<a href="{REPO}/blob/main/sirenbook/signals.py#L7">line</a> <a href="signals.html">here</a>')
+
+def test_links_to_files_lead_to_copies_until_the_repository_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(finish, "PUBLISHED", False)
+    assert finish.at_home(LINKS, tmp_path) == (
+        '<a href="files/LICENSE">licence</a> issues '
+        '<a href="files/sirenbook/signals.py">line</a> <a href="signals.html">here</a>')
+    assert (tmp_path/"files"/"LICENSE").read_bytes() == (ROOT/"LICENSE").read_bytes()
+
+def test_once_published_the_links_return(tmp_path, monkeypatch):
+    for module in (finish, rendering): monkeypatch.setattr(module, "PUBLISHED", True)
+    assert finish.at_home(LINKS, tmp_path) == LINKS
+    line = finish.under_title("<main></main>", ROOT/"nbs"/"01_signals.ipynb", 25)
+    assert f'<a href="{REPO}/blob/main/nbs/01_signals.ipynb">the notebook on GitHub</a>' in line
+    about = read("nbs/about.qmd")
+    assert rendering.installed(about) == about
+    monkeypatch.setattr(rendering, "PUBLISHED", False)
+    assert SETTINGS["doc_host"] not in rendering.installed(about)
+
+
+# ---- installing
+
+def texts():
+    "What a person reads: by its name, the text."
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "benchmarks/README.md"):
+        yield name, read(name)
+    for path in (*(ROOT/"nbs").glob("*.qmd"), *(ROOT/"sirenbook").rglob("*.py")):
+        yield path.name, path.read_text(encoding="utf-8")
+    for path in (ROOT/"nbs").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        yield path.name, "\n".join("".join(c["source"]) for c in cells)
+
+def test_every_install_line_works_from_a_copy():
+    "It installs a dot, with extras or without, a file, or another project by its name; never ours."
+    wrong = [f"{name}: {line}" for name, text in texts()
+             for line in re.findall(r"pip install[^\n`]*", text)
+             if re.search(r"""pip install ([^&]* )?["'\\]*sirenbook\b""", line)]
+    assert not wrong, f"no package index has it: {wrong}"
+
+def test_the_site_takes_the_install_line_from_the_settings(monkeypatch):
+    given = 'pip install .\npip install ".[train]" and `pip install .`, pip install -e ".[dev]", pip install ./x'
+    assert rendering.installed(given) == given or SETTINGS["install"] != "."
+    monkeypatch.setitem(rendering.SETTINGS, "install", "sirenbook")
+    assert rendering.installed(given) == ('pip install sirenbook\npip install "sirenbook[train]" and '
+        '`pip install sirenbook`, pip install -e ".[dev]", pip install ./x')
+    assert (SETTINGS["install"] == "sirenbook") == PUBLISHED, "one of them was forgotten"
+
+def test_the_wheel_holds_the_package(tmp_path):
+    "What `make wheel` runs gives one file with every module, the weights and the tables."
+    run = re.search(r"^wheel:.*\n.*\n\t@\$\(BIN\)/python (-m pip wheel .*)$", read("Makefile"), re.M)[1]
+    shutil.copytree(ROOT/"sirenbook", tmp_path/"sirenbook", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", *re.findall(r"\S+\.\w+|LICENSE", read("MANIFEST.in"))):
+        shutil.copy(ROOT/name, tmp_path)
+    command = [sys.executable, *run.split(), "--no-build-isolation"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    wheel, = (tmp_path/"dist").glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("sirenbook/")}
+    there = {p.relative_to(ROOT).as_posix() for p in (ROOT/"sirenbook").rglob("*")
+             if p.suffix in (".py", ".csv", ".json", ".tflite")}
+    assert there <= held, f"not in the wheel: {there - held}"
 
 
 # ---- publishing
 
+def workflow(name): return yaml.safe_load(read(f".github/workflows/{name}.yml"))
+
 @pytest.fixture(scope="module")
 def jobs():
     "The jobs of the workflow that tests and publishes the book."
-    return yaml.safe_load(read(".github/workflows/book.yml"))["jobs"]
+    return workflow("book")["jobs"]
+
+GATE = "sed -n 's/^published *= */published=/p' settings.ini >> \"$GITHUB_OUTPUT\""
+
+def test_what_publishes_waits_for_the_settings(jobs, tmp_path):
+    "The site and the package are published once settings.ini says so, which the jobs read themselves."
+    release = workflow("release")["jobs"]
+    for job, publishing in ((jobs["test"], jobs["deploy"]), (release["build"], release["upload"])):
+        step, = [s for s in job["steps"] if s.get("id") == "settings"]
+        assert step["run"].splitlines()[0] == GATE
+        assert job["outputs"] == {"published": "${{ steps.settings.outputs.published }}"}
+        assert re.search(r"needs\.(test|build)\.outputs\.published == 'True'", publishing["if"])
+    ask = GATE.partition(" >>")[0]
+    said = subprocess.run(["sh", "-c", ask], cwd=ROOT, capture_output=True, text=True).stdout
+    assert said == f"published={PUBLISHED}\n"
+
+def test_the_package_is_uploaded_by_trusted_publishing():
+    upload = workflow("release")["jobs"]["upload"]
+    assert workflow("release")[True] == {"push": {"tags": ["v*"]}}
+    assert upload["permissions"] == {"id-token": "write"} and upload["environment"] == "release"
+    assert not re.search("password|secrets", str(workflow("release")))
+    assert "twine check" in read(".github/workflows/release.yml") and "release.yml" in read("CONTRIBUTING.md")
 
 def steps(job, action=""): return [s for s in job["steps"] if s.get("uses", "").startswith(action)]
 
@@ -169,23 +278,26 @@ def test_workflow_runs_targets_that_exist(jobs):
     for program in re.findall(r"\btools/\S+", commands): assert (ROOT/program).is_file(), f"{program} is not there"
 
 def test_only_a_tested_main_is_published(jobs):
-    workflow = yaml.safe_load(read(".github/workflows/book.yml"))
-    assert workflow[True] == {"push": {"branches": ["main"]}, "pull_request": None}  # YAML reads `on` as true
+    book = workflow("book")
+    assert book[True] == {"push": {"branches": ["main"]}, "pull_request": None}  # YAML reads `on` as true
     deploy, main = jobs["deploy"], f"github.ref == 'refs/heads/{SETTINGS['branch']}'"
-    assert deploy["needs"] == "test" and deploy["if"] == main
-    assert deploy["permissions"] == {"pages": "write", "id-token": "write"} and workflow["permissions"] == {"contents": "read"}
+    assert deploy["needs"] == "test" and deploy["if"].startswith(f"{main} && ")
+    assert deploy["permissions"] == {"pages": "write", "id-token": "write"}
+    assert book["permissions"] == {"contents": "read"}
     assert "permissions" not in jobs["test"], "what runs the code of a pull request may only read"
     assert deploy["environment"]["name"] == "github-pages" and len(steps(deploy, "actions/deploy-pages@")) == 1
 
 def test_what_is_published_is_what_was_rendered(jobs):
     names = [s.get("run") or s.get("uses", "") for s in jobs["test"]["steps"]]
     upload, = steps(jobs["test"], "actions/upload-pages-artifact@")
-    assert upload["with"]["path"] == SETTINGS["doc_path"] and upload["if"] == jobs["deploy"]["if"]
+    assert upload["with"]["path"] == SETTINGS["doc_path"]
+    assert upload["if"] == jobs["deploy"]["if"].replace("needs.test", "steps.settings")
     assert names.index("make site") < names.index(upload["uses"])
 
 def test_every_job_ends_and_every_action_has_a_version(jobs):
-    for name, job in jobs.items():
+    for name, job in (*jobs.items(), *workflow("release")["jobs"].items()):
         assert job.get("timeout-minutes", 0) > 0, f"{name} may run for hours"
-        for step in steps(job, "actions/"): assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]), step["uses"]
+        for step in steps(job, "actions/"):
+            assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]), step["uses"]
     setup, = steps(jobs["test"], "actions/setup-python@")
     assert setup["with"]["cache"] == "pip" and setup["with"]["cache-dependency-path"] == "constraints.txt"

@@ -49,8 +49,8 @@ def uses(text, package):
     for alias in re.findall(rf"\bimport {PACKAGE} as (\w+)", text):
         text = re.sub(rf"\b{alias}\.", f"{PACKAGE}.", text)
     names = set(re.findall(rf"(?:\b{PACKAGE}|\bfrom )\.+((?:experiments\.)?\w+)", text))
-    for of, listed in re.findall(rf"\bfrom (?:{PACKAGE}|\.+)(experiments\.|) import (.+)", text):
-        names |= {of + n for n in re.findall(r"\w+", listed)}
+    for of, listed in re.findall(rf"\bfrom (?:{PACKAGE}|\.+)\.?(experiments|) import (.+)", text):
+        names |= {f"{of}.{n}".strip(".") for n in re.findall(r"\w+", listed)}
     if re.search(rf"^\s*import .*\b{PACKAGE}\b(?!\.)", text, re.M): names.add("__init__")
     return {n for n in names if file(package, n).is_file()}
 
