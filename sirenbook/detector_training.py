@@ -81,7 +81,7 @@ class RunFolder(keras.callbacks.EarlyStopping):
                           "held_out_loss": round(logs["val_cross_entropy"], 5)})
         write_csv(self.log, self.rows)
         state = dict(done=epoch + 1, best=self.best, wait=self.wait)
-        values = map(keras.ops.convert_to_numpy, self._variables(self.model))
+        values = [v.numpy() for v in self._variables(self.model)]
         atomic_write(self.last, lambda path: np.savez(path, *values, **state))
 
 # %% ../nbs/23_detector_training.ipynb #f9d28ba8
@@ -199,7 +199,7 @@ def load_training_data(
     roadside,      # folder of rendered scenes, or the name of a data set
     esvs=None,     # folder of esvs, or None
     street=None,   # folder of real clips with their sources, or None
-) -> dict:         # "parts", "held_out" and, of real clips, "street", "source", "siren", "group", "file"
+) -> dict:         # "parts", "held_out"; and "street", "source", "siren", "group", "file"
     "Log-mel spectrograms of everything that a detector is trained with."
     load = lambda d: load_folder(d) if Path(d).is_dir() else load_dataset(d)
     learned, held = [], []
@@ -350,6 +350,16 @@ def unseen_rows(
 # %% ../nbs/23_detector_training.ipynb #61affec3
 PER_HOUR, DEFAULT = (100, 50, 20, 10, 1), "50/h"   # false alarms on dense simulated streets
 
+def _check_folders(*folders):
+    "Refuse a folder that is named and not there."
+    for place in folders:
+        if place and not Path(place).is_dir():
+            raise SirenbookFileError(f"{place}: there is no such folder")
+
+def _calibrated_held_out(model, X, y):
+    "Calibration by the held-out windows, each a group of its own."
+    return calibrate(predict_logits(model, features(X)), y.ravel() == 1, np.arange(len(X)))
+
 def _write_points(out, models, calibration, trained, hours):
     "Write the weights, and the thresholds by the false alarms that are counted with them."
     put = lambda points, default: write_weights(out / "weights", models, calibration, points,
@@ -369,13 +379,11 @@ def train_detector(
     seed:int=0,      # of weights, windows and their variation
     *,
     epochs:int=8,    # of 250 batches
-    spread=(),               # other seeds that rank the clips of street too
-    siren_free_hours:float=4.0,   # of street without a siren, on which false alarms are counted, h
+    spread=(),               # other seeds whose networks rank the clips of street too
+    siren_free_hours:float=4.0,   # of street without a siren, to count false alarms on, h
 ):                   # the folder of weights, for Detector.load
     "From nothing to a detector; the same call resumes where it was interrupted."
-    for place in (roadside, esvs, street):       # before any time is spent
-        if place and not Path(place).is_dir():
-            raise SirenbookFileError(f"{place}: there is no such folder")
+    _check_folders(roadside, esvs, street)       # before any time is spent
     (out := Path(out)).mkdir(parents=True, exist_ok=True)
     if roadside is None: roadside = render_dataset(out / "roadside", hours, 1, seconds=10)
     m = load_training_data(roadside, esvs, street)
@@ -383,15 +391,12 @@ def train_detector(
     if street:
         rows = unseen_rows(model, m, seed)
         calibration = _calibrated(rows)
-        for s in spread: rows += unseen_rows(fit_setting(out, m, SHIPPED, s, epochs), m, s)
+        for n in spread: rows += unseen_rows(fit_setting(out, m, SHIPPED, n, epochs), m, n)
         write_csv(out / "unseen.csv", rows)
-    else:
-        X, y = m["held_out"]
-        calibration = calibrate(predict_logits(model, features(X)), y.ravel() == 1,
-                                np.arange(len(X)))
-    sample = MixedSampler(m["parts"], seed + 1, batch_size=300, front=features)[0][0]
-    models = {"float": to_litert(model), "int8": to_litert(model, sample)}
+    else: calibration = _calibrated_held_out(model, *m["held_out"])
     trained = {"parameters": model.count_params(), "seed": seed, "epochs": epochs,
                "learned_from": ["roadside"] + ["esvs"] * bool(esvs)}
+    sample = MixedSampler(m["parts"], seed + 1, batch_size=300, front=features)[0][0]
+    models = {"float": to_litert(model), "int8": to_litert(model, sample)}
     _write_points(out, models, calibration, trained, siren_free_hours)
     return out / "weights"

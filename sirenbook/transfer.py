@@ -69,6 +69,15 @@ def augment(
     if rng.uniform() < 0.15: x[rng.integers(40, n):] = low
     return x
 
+# %% ../nbs/20_transfer.ipynb #36f18c7f
+def _starts(mels, i):
+    "Frames at which a window may begin: with a siren for 0.6 s of it, or with none."
+    at = np.arange(0, len(mels.mels[i]) - WINDOW[0] + 1, 4)
+    total = np.cumsum(np.pad(mels.audible[i].astype(int), (1, 20)))
+    first = (at / _TENTH).astype(int)
+    tenths = total[first + 20] - total[first]
+    return at[tenths >= 6] if mels.label[i] == class_index("emergency") else at[tenths == 0]
+
 # %% ../nbs/20_transfer.ipynb #8a441ccc
 class MixedSampler(keras.utils.PyDataset):
     "Batches of random windows from one or more data sets, half of them with a siren."
@@ -116,14 +125,6 @@ class MixedSampler(keras.utils.PyDataset):
         y = np.array([[n == siren] for n in numbers], np.float32)
         return (self.front(X) if self.front else X), y
 
-def _starts(mels, i):
-    "Frames at which a window may begin: with a siren for 0.6 s of it, or with none."
-    at = np.arange(0, len(mels.mels[i]) - WINDOW[0] + 1, 4)
-    total = np.cumsum(np.pad(mels.audible[i].astype(int), (1, 20)))
-    first = (at / _TENTH).astype(int)
-    tenths = total[first + 20] - total[first]
-    return at[tenths >= 6] if mels.label[i] == class_index("emergency") else at[tenths == 0]
-
 # %% ../nbs/20_transfer.ipynb #ef6432d6
 def mel_cnn(
     filters=(16, 24, 32, 48, 64),   # of each convolution
@@ -160,6 +161,7 @@ def _compiled(build, n_steps, rate, warmup):
     optimizer.build(model.trainable_variables)
     return model
 
+# %% ../nbs/20_transfer.ipynb #2bd78f25
 def fit(
     sampler,              # a MixedSampler
     epochs:int=12,        # of `len(sampler)` batches
