@@ -8,7 +8,8 @@ BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    "The folder of the site, rendered once from the outputs that are stored in the notebooks, for all processes that share the tests."
+    """The folder of the site, rendered once from the outputs that are stored in the notebooks, for
+    all processes that share the tests."""
     room = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ: room = room.parent
     out = room/"site"/"docs"
@@ -45,7 +46,10 @@ def browser():
     "A Chromium without a window."
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        sentence = f"there is no browser here (looked for {', '.join(BROWSERS)}), so the site was not looked at"
+        sentence = (
+            f"there is no browser here (looked for {', '.join(BROWSERS)}), so the site was "
+            f"not looked at"
+        )
         pytest.fail(sentence) if os.environ.get("CI", "").lower() in (
             "1",
             "true",
@@ -71,7 +75,8 @@ def browser():
 
 @pytest.fixture
 def visit(browser, address):
-    "`visit(name, width)` opens a page of the site with the network shut; whatever it complains of is in `page.trouble`."
+    """`visit(name, width)` opens a page of the site with the network shut; whatever it complains
+    of is in `page.trouble`."""
     contexts = []
     def visit(name, width=1280, height=900, theme="light"):
         context = browser.new_context(viewport=dict(width=width, height=height), color_scheme=theme)

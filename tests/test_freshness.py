@@ -1,4 +1,5 @@
-"""Stored outputs belong to the present source: what makes them old, what does not, and how they are stored anew."""
+"""Stored outputs belong to the present source: what makes them old, what does not, and how they
+are stored anew."""
 
 import json, re, shutil, subprocess, sys
 
@@ -32,9 +33,11 @@ def write_nb(path, *cells):
 
 MODULES = {
     "__init__": '__version__ = "1"',
-    "tones": '"""Tones"""\nPITCH_HZ = 440  # of the fork\ndef tone():\n    "A tone."\n    return PITCH_HZ\n',
+    "tones": '"""Tones"""\nPITCH_HZ = 440  # of the fork\n'
+    'def tone():\n    "A tone."\n    return PITCH_HZ\n',
     "horns": "from .tones import tone",
-    "walls": 'from importlib import resources\ntable = resources.files("sirenbook") / "walls.csv"\nheavy = "weights"',
+    "walls": "from importlib import resources\n"
+    'table = resources.files("sirenbook") / "walls.csv"\nheavy = "weights"',
     "hidden": "def late():\n    from sirenbook.tones import tone\n    return tone()",
     "apart": 'PROGRAM = "from sirenbook.tones import tone"',
     "named": "import sirenbook\nsaid = sirenbook.__version__",
@@ -179,7 +182,10 @@ def test_cleaning_keeps_fingerprints(book):
     assert freshness.notebooks(book/"nbs") and not freshness.stale(book/"nbs")
 
 def test_each_process_finds_the_same(book):
-    code = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import freshness; print(freshness.stale(Path(sys.argv[1])))"
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import "
+        "freshness; print(freshness.stale(Path(sys.argv[1])))"
+    )
     for seed in "123":
         assert fresh(code, book/"nbs", ROOT/"tools", PYTHONHASHSEED=seed) == "[]"
 
@@ -240,7 +246,8 @@ import json, shutil
 from common import BookError, notebooks, say
 from smalldocs.layout import Layout
 
-SCRIPT = '<meta name="smalldocs:offset" content=""><script>%s</script>' % Layout.preview_script(None)
+SCRIPT = '<meta name="smalldocs:offset" content=""><script>%s</script>'
+SCRIPT = SCRIPT % Layout.preview_script(None)
 
 def render(source, out, preview=False):
     (source/"nbdev.yml").write_text("project: {}")  # as nbdev does each time
@@ -260,7 +267,8 @@ def render(source, out, preview=False):
 '''
 
 def tiny_book(root):
-    "Two notebooks and the tools, with a renderer that takes no time; its own package, so that nothing else decides its outputs."
+    """Two notebooks and the tools, with a renderer that takes no time; its own package, so that
+    nothing else decides its outputs."""
     for name in ("tools", "nbs", "sirenbook"): (root/name).mkdir(parents=True)
     for name in ("settings.ini", *(f"tools/{o}.py" for o in ("book", "common", "freshness"))):
         shutil.copy(ROOT/name, root/name)

@@ -1,4 +1,5 @@
-"""How every page looks and behaves: in light and dark, on a phone, on paper, for a screen reader, while it loads."""
+"""How every page looks and behaves: in light and dark, on a phone, on paper, for a screen reader,
+while it loads."""
 
 import re, statistics
 
@@ -26,7 +27,8 @@ def violations(page, rules, exclude=()):
 CONTRAST = {"runOnly": ["color-contrast"]}
 
 def turn(page, theme):
-    "Put a page into the light or the dark, as the reader's system would, without a colour on its way to another."
+    """Put a page into the light or the dark, as the reader's system would, without a colour on its
+    way to another."""
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     page.wait_for_function(
         "dark => document.documentElement.classList.contains('quarto-dark') === dark",
@@ -35,9 +37,13 @@ def turn(page, theme):
 
 
 SHIFTS = """async () => { let sum = 0, moved = [];
-    new PerformanceObserver(list => list.getEntries().forEach(e => { if (e.hadRecentInput) return; sum += e.value;
-        moved.push(...(e.sources || []).map(s => s.node && (s.node.outerHTML || s.node.textContent || '').slice(0, 80))); })).observe({type: 'layout-shift', buffered: true});
-    for (let y = 0; y < document.body.scrollHeight; y += 2000) { scrollTo(0, y); await new Promise(requestAnimationFrame); }
+    new PerformanceObserver(list => list.getEntries().forEach(e => { if (e.hadRecentInput) return;
+        sum += e.value;
+        moved.push(...(e.sources || []).map(s => s.node && (s.node.outerHTML ||
+            s.node.textContent || '').slice(0, 80)));
+                })).observe({type: 'layout-shift', buffered: true});
+    for (let y = 0; y < document.body.scrollHeight; y += 2000) { scrollTo(0, y);
+        await new Promise(requestAnimationFrame); }
     scrollTo(0, 0);
     await new Promise(done => setTimeout(done, 200));
     return [sum, moved.slice(0, 3)]; }"""
@@ -54,9 +60,11 @@ def twins(page, kind):
 
 
 def have_words_and_pixels(page):
-    pictures = page.evaluate("""() => Promise.all([...document.querySelectorAll('img')].map(async i => {
+    pictures = page.evaluate("""() =>
+        Promise.all([...document.querySelectorAll('img')].map(async i => {
         i.loading = 'eager'; try { await i.decode(); } catch (e) {}
-        return { alt: (i.getAttribute('alt') || '').trim(), width: i.naturalWidth, told: [+i.getAttribute('width'), +i.getAttribute('height')],
+        return { alt: (i.getAttribute('alt') || '').trim(), width: i.naturalWidth,
+            told: [+i.getAttribute('width'), +i.getAttribute('height')],
                  is: [i.naturalWidth, i.naturalHeight], html: i.outerHTML.slice(0, 120) }; }))""")
     bad = [p["html"] for p in pictures if not p["alt"] or not p["width"] or p["told"] != p["is"]]
     assert not bad, (
@@ -66,7 +74,8 @@ def have_words_and_pixels(page):
 
 @every_page
 def test_light_and_dark(visit, name):
-    "axe-core finds nothing serious, each theme shows its own figures, each picture has words and its size, nothing jumps while the page loads."
+    """axe-core finds nothing serious, each theme shows its own figures, each picture has words and
+    its size, nothing jumps while the page loads."""
     page = visit(name)
     stays_still(page)
     have_words_and_pixels(page)
@@ -94,7 +103,8 @@ def test_code_can_be_read(visit, theme, name):
 def test_axe_can_find_something(visit):
     page = visit("about.html")
     page.evaluate(
-        "document.querySelector('main').innerHTML += '<img src=\"favicon.svg\"><p style=\"color: #999; background: #fff\">faint</p>'"
+        "document.querySelector('main').innerHTML += '<img src=\"favicon.svg\"><p style=\"color: "
+        "#999; background: #fff\">faint</p>'"
     )
     assert [v.split(":")[0] for v in violations(page, {})] == ["color-contrast", "image-alt"]
 
@@ -106,10 +116,17 @@ def test_phone(visit, name):
     for theme in ("light", "dark"):
         turn(page, theme)
         wide = page.evaluate("""() => {
-            const scrolls = e => e && e.tagName !== 'MAIN' && (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
-            const main = document.querySelector('main'), column = main.getBoundingClientRect().right - parseFloat(getComputedStyle(main).paddingRight);
-            const out = [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > (e.localName === 'math' ? column : innerWidth) + 1 && !scrolls(e.parentElement));
-            return { page: document.documentElement.scrollWidth, out: out.slice(0, 5).map(e => e.outerHTML.slice(0, 120)) }; }""")
+            const scrolls = e => e && e.tagName !== 'MAIN' &&
+                (/auto|scroll|hidden/.test(getComputedStyle(e).overflowX) ||
+                    scrolls(e.parentElement));
+            const main = document.querySelector('main'),
+                padding = parseFloat(getComputedStyle(main).paddingRight),
+                column = main.getBoundingClientRect().right - padding;
+            const out = [...document.querySelectorAll('main *')].filter(e =>
+                e.getBoundingClientRect().right > (e.localName === 'math' ? column : innerWidth) + 1
+                && !scrolls(e.parentElement));
+            return { page: document.documentElement.scrollWidth, out: out.slice(0, 5).map(e =>
+                e.outerHTML.slice(0, 120)) }; }""")
         assert wide["page"] <= 360 and not wide["out"], f"{theme}: wider than a phone: {wide}"
 
 def test_figures_are_drawn_for_both(site):
@@ -130,7 +147,8 @@ def test_weights(site):
 
 @pytest.mark.parametrize("name", ["index.html", "signals.html", "api.html"])
 def test_first_paint_comes_soon(visit, name):
-    "The first paint of a page, as a multiple of that of a page with one word on it, in the same browser at the same time."
+    """The first paint of a page, as a multiple of that of a page with one word on it, in the same
+    browser at the same time."""
 
     def paint(name):
         page = visit(name)
@@ -144,7 +162,8 @@ def test_first_paint_comes_soon(visit, name):
 def test_paper(visit):
     page = visit("detector.html", theme="dark")
     page.emulate_media(media="print")
-    gone = page.evaluate("""() => ['#quarto-sidebar', '#quarto-margin-sidebar', '.page-navigation', '.sb-controls', '.code-copy-button', 'img.sb-dark']
+    gone = page.evaluate("""() => ['#quarto-sidebar', '#quarto-margin-sidebar',
+        '.page-navigation', '.sb-controls', '.code-copy-button', 'img.sb-dark']
         .filter(s => [...document.querySelectorAll(s)].some(e => e.checkVisibility()))""")
     assert not gone, f"printed, though nobody can press them on paper: {gone}"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -1,4 +1,5 @@
-"""The dark variant of a figure: what is drawn on paper is turned, spectrograms keep their colours."""
+"""The dark variant of a figure: what is drawn on paper is turned, spectrograms keep their
+colours."""
 
 import base64, io, itertools, json, re, sys
 
@@ -87,7 +88,8 @@ def spectrogram(ax):
     return ax, bar.ax
 
 def test_lines():
-    "Paper becomes the page, black the page's ink; every colour keeps its hue and stands out from the page about as it did from white."
+    """Paper becomes the page, black the page's ink; every colour keeps its hue and stands out from
+    the page about as it did from white."""
     fig = Figure(figsize=(7.2, 3), layout="constrained")
     ax = fig.subplots()
     for k, colour in enumerate(BOOK): ax.plot([0, 1], [k, k + .5], lw=5, color=colour)
@@ -126,7 +128,8 @@ def test_greys():
 
 
 def test_covers():
-    "A see-through colour, or the soft edge of a line, comes out as a lighter cover of the same colour."
+    """A see-through colour, or the soft edge of a line, comes out as a lighter cover of the same
+    colour."""
     full = np.array(of_hex(CLASSES[0])) / 255
     now = pictures.turned(1 - np.linspace(0, 1, 11)[:, None] * (1 - full))
     away = np.linalg.norm(now - pictures.PAGE, axis=1)
@@ -135,7 +138,8 @@ def test_covers():
 
 @pytest.mark.parametrize("dpi, colours", [(72, 128), (100, 128), (100, 256)])
 def test_pictures_are_kept(dpi, colours):
-    "Within a heat map and its colour bar no pixel changes, whatever is drawn in it; lines on paper beside it are turned."
+    """Within a heat map and its colour bar no pixel changes, whatever is drawn in it; lines on
+    paper beside it are turned."""
     fig = Figure(figsize=(7.2, 3), layout="constrained", dpi=dpi)
     top, low = fig.subplots(2)
     kept = spectrogram(top)
@@ -206,7 +210,8 @@ def stored():
 
 
 def test_stored_figures():
-    "Every figure of the book has a dark variant of its own size, on the page's background, and not much heavier."
+    """Every figure of the book has a dark variant of its own size, on the page's background, and
+    not much heavier."""
     count = {"PNG": 0, "WEBP": 0}
     for where, light in stored():
         new = pictures.dark(light)

@@ -22,13 +22,15 @@ def page(visit):
     "A page whose sounds are mute, and so slow that none ends unasked on a busy machine."
     page = visit("sirens.html")
     page.evaluate(
-        "document.querySelectorAll('audio').forEach(a => { a.muted = true; a.defaultPlaybackRate = a.playbackRate = 0.2; })"
+        "document.querySelectorAll('audio').forEach(a => { a.muted = true; a.defaultPlaybackRate "
+        "= a.playbackRate = 0.2; })"
     )
     return page
 
 def state(player):
     return player.evaluate(
-        "p => { const a = p.querySelector('audio'); return [!a.paused, a.currentTime, a.duration]; }"
+        "p => { const a = p.querySelector('audio'); return [!a.paused, a.currentTime, "
+        "a.duration]; }"
     )
 
 
@@ -90,7 +92,8 @@ def test_a_tap_on_the_picture_plays_from_there(page):
     audio.evaluate("""a => {
         const time = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "currentTime");
         window.from = [];  // asked where it is, a sound would tell how far it has got since
-        Object.defineProperty(a, "currentTime", {get() { return time.get.call(a); }, set(s) { from.push(s / a.dataset.seconds); time.set.call(a, s); }});
+        Object.defineProperty(a, "currentTime", {get() { return time.get.call(a);
+            }, set(s) { from.push(s / a.dataset.seconds); time.set.call(a, s); }});
     }""")
     player.locator(".sb-picture").click(position=dict(x=box["width"] / 2, y=10))
     page.wait_for_function("from.some(share => Math.abs(share - 0.5) < 0.1)")
@@ -123,7 +126,8 @@ def test_a_sound_that_ends_can_be_played_again(page):
     button.click()
     page.wait_for_function("a => a.ended", arg=player.locator("audio").element_handle())
     player.locator("audio").evaluate(
-        "a => { a.playbackRate = 0.2; window.times = []; a.addEventListener('timeupdate', () => times.push(a.currentTime / a.duration)); }"
+        "a => { a.playbackRate = 0.2; window.times = []; a.addEventListener('timeupdate', () => "
+        "times.push(a.currentTime / a.duration)); }"
     )
     assert button.get_attribute("aria-label").startswith("Play: ")
     button.click()

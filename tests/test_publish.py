@@ -1,4 +1,5 @@
-"""What is around the book: how it is cited, how it is published, and the pages that are no chapters."""
+"""What is around the book: how it is cited, how it is published, and the pages that are no
+chapters."""
 
 import functools, json, re, shutil, subprocess, sys, zipfile
 from configparser import ConfigParser
@@ -21,7 +22,7 @@ def settings():
 SETTINGS = settings()
 PUBLISHED = SETTINGS.getboolean("published")
 sys.path.insert(0, str(ROOT/"tools"))
-import common, finish, pages as rendering  # noqa: E402
+import finish, pages as rendering  # noqa: E402
 BASE = SETTINGS["doc_baseurl"].rstrip("/") + "/"
 TARGETS = set(re.findall(r"^([a-z]+):(?!=)", read("Makefile"), re.M))
 
@@ -70,7 +71,8 @@ def test_about_cites_as_the_citation_file_does():
     )
     assert fields == wanted
     assert (
-        f"{wanted['author']}, *{wanted['title']}*, version {wanted['version']}, {year}, <{wanted['url']}>."
+        f"{wanted['author']}, *{wanted['title']}*, version {wanted['version']}, {year}, "
+        f"<{wanted['url']}>."
         in about
     )
 
@@ -127,7 +129,8 @@ def test_changelog_is_the_file(site):
     assert "<title>Changelog" in page
 
 class UnderAPath(Quiet):
-    "Serves a site under a path, and the site's 404 page for whatever is not there, as GitHub Pages does."
+    """Serves a site under a path, and the site's 404 page for whatever is not there, as GitHub
+    Pages does."""
 
     home = "/"
     def translate_path(self, path):
@@ -162,7 +165,10 @@ def page(browser):
     yield page
     context.close()
 
-LOOK = "(() => { const s = getComputedStyle(document.body); return [s.fontFamily, s.backgroundColor, s.color, s.lineHeight]; })()"
+LOOK = (
+    "(() => { const s = getComputedStyle(document.body); return [s.fontFamily, "
+    "s.backgroundColor, s.color, s.lineHeight]; })()"
+)
 
 
 def dead_links(page, site, home):
@@ -297,7 +303,8 @@ def test_every_install_line_works_from_a_copy():
     assert not wrong, f"no package index has it: {wrong}"
 
 def test_the_site_takes_the_install_line_from_the_settings(monkeypatch):
-    given = 'pip install .\npip install ".[train]" and `pip install .`, pip install -e ".[dev]", pip install ./x'
+    given = 'pip install .\npip install ".[train]" and `pip install .`, '
+    given += 'pip install -e ".[dev]", pip install ./x'
     assert rendering.installed(given) == given or SETTINGS["install"] != "."
     monkeypatch.setitem(rendering.SETTINGS, "install", "sirenbook")
     assert rendering.installed(given) == (
@@ -342,7 +349,8 @@ def jobs():
 GATE = "sed -n 's/^published *= */published=/p' settings.ini >> \"$GITHUB_OUTPUT\""
 
 def test_what_publishes_waits_for_the_settings(jobs, tmp_path):
-    "The site and the package are published once settings.ini says so, which the jobs read themselves."
+    """The site and the package are published once settings.ini says so, which the jobs read
+    themselves."""
     release = workflow("release")["jobs"]
     for job, publishing in ((jobs["test"], jobs["deploy"]), (release["build"], release["upload"])):
         step, = [s for s in job["steps"] if s.get("id") == "settings"]

@@ -1,4 +1,5 @@
-"""The API reference says what the package does: every name, its parameters, its fields, its commands."""
+"""The API reference says what the package does: every name, its parameters, its fields, its
+commands."""
 
 import inspect, re, runpy, sys
 from types import SimpleNamespace
@@ -103,7 +104,8 @@ def test_entries_lead_back_to_the_chapter(pages):
         assert f"]({m.chapter}#{name.lower()})" in pages[m.page].entries[name], name
 
 def test_links_to_the_source_wait_for_the_repository(pages, monkeypatch):
-    "Until it is published the file of each module lies on the site; then each name leads to its line."
+    """Until it is published the file of each module lies on the site; then each name leads to its
+    line."""
     m = next(m for m in reference.modules() if m.name == "sirenbook.signals")
     assert reference.source(m).endswith("/sirenbook/signals.py)")
     assert reference.PUBLISHED or not reference.source(m, "tone")
@@ -120,7 +122,10 @@ def test_short_constants_show_their_value(pages):
     assert "computed" in values.values() and len(values) > 80
 
 def test_comments_beside_and_above_a_constant_count(monkeypatch):
-    text = "# %% cell\n# in hertz,\n# always\nLOW, HIGH = 1, 2\nFAR = (1,\n       2)  # metres\nA, B = 1, 2  # one; two\n"
+    text = (
+        "# %% cell\n# in hertz,\n# always\nLOW, HIGH = 1, 2\nFAR = (1,\n       2)  # metres\n"
+        "A, B = 1, 2  # one; two\n"
+    )
     module = SimpleNamespace(
         LOW=1, HIGH=2, FAR=(1, 2), A=1, B=2, __all__=["LOW", "HIGH", "FAR", "A", "B"]
     )

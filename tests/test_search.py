@@ -1,4 +1,5 @@
-"""The search of the site, as a reader meets it: by keyboard, by touch, by ear, from a server and from a file."""
+"""The search of the site, as a reader meets it: by keyboard, by touch, by ear, from a server and
+from a file."""
 
 import json, re, sys
 from html.parser import HTMLParser
@@ -231,7 +232,8 @@ def test_no_result_is_said(page):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')").endswith("glossary.html")
     page.wait_for_function(
-        "document.querySelector('#quarto-search [role=status]').textContent === 'No results for xyzzyxyzzy.'"
+        "document.querySelector('#quarto-search [role=status]').textContent === 'No results for "
+        "xyzzyxyzzy.'"
     )
 
 
@@ -280,13 +282,15 @@ def test_arrows_home_and_end(page):
     for key, where in walk:
         page.keyboard.press(key)
         assert chosen() == where, key
-        assert page.evaluate("""() => { const o = document.querySelector('[aria-selected=true]').getBoundingClientRect(),
+        assert page.evaluate("""() => {
+            const o = document.querySelector('[aria-selected=true]').getBoundingClientRect(),
             r = document.querySelector('.sb-results').getBoundingClientRect();
             return o.top >= r.top - 1 && o.bottom <= r.bottom + 1; }"""), f"{key}: out of view"
 
 def test_slash_is_a_letter_where_one_types(page):
     page.evaluate(
-        "document.querySelector('main').insertAdjacentHTML('afterbegin', '<textarea id=elsewhere></textarea>')"
+        "document.querySelector('main').insertAdjacentHTML('afterbegin', '<textarea "
+        "id=elsewhere></textarea>')"
     )
     page.locator("#elsewhere").focus()
     page.keyboard.type("a/b")
@@ -324,7 +328,8 @@ def test_a_screen_reader_is_told(page):
     assert listed.get_by_role("option").count() == n
     assert page.get_by_role("option", name=re.compile("^quantisation term Glossary")).count() == 1
     page.wait_for_function(
-        f"document.querySelector('#quarto-search [role=status]').textContent.startsWith('{n} results')"
+        f"document.querySelector('#quarto-search [role=status]').textContent.startsWith('{n} "
+        f"results')"
     )
 
 
@@ -340,7 +345,8 @@ def test_results_float_over_the_page(page):
         and panel["x"] + panel["width"] <= WIDE
         and panel["y"] + panel["height"] <= 900
     )
-    seen = page.evaluate("""() => { const r = document.querySelector('.sb-results').getBoundingClientRect();
+    seen = page.evaluate("""() => {
+        const r = document.querySelector('.sb-results').getBoundingClientRect();
         return [[5, 5], [r.width - 25, 5], [r.width - 25, r.height - 5]].every(([x, y]) =>
             document.elementFromPoint(r.left + x, r.top + y).closest('.sb-results')); }""")
     assert seen, "something lies over the results"
@@ -363,7 +369,8 @@ def test_on_a_phone(visit, theme):
     )
     found = look(page, "hop chunk")
     assert page.evaluate(
-        "['html', '.sb-search-dialog', '.sb-results'].every(e => document.querySelector(e).scrollWidth <= innerWidth)"
+        "['html', '.sb-search-dialog', '.sb-results'].every(e => "
+        "document.querySelector(e).scrollWidth <= innerWidth)"
     )
     page.locator("#sb-results [role=option]").first.click()
     page.wait_for_url(found[0]["href"])
@@ -389,7 +396,10 @@ def test_the_panel_of_a_phone_closes(visit):
 @pytest.mark.parametrize("width", [WIDE, PHONE])
 def test_one_box_in_the_order_of_the_tab_key(visit, width):
     page = visit("chunks.html", width=width)
-    stops = "[...document.querySelectorAll('input[type=search], .sb-search-button')].filter(e => e.checkVisibility()).length"
+    stops = (
+        "[...document.querySelectorAll('input[type=search], .sb-search-button')].filter(e => "
+        "e.checkVisibility()).length"
+    )
     assert page.locator("input[type=search]").count() == 1 and page.evaluate(stops) == 1
     page.set_viewport_size(dict(width=WIDE + PHONE - width, height=800))
     page.wait_for_timeout(100)
@@ -425,10 +435,14 @@ def test_prints_nothing(page):
 def test_a_key_costs_less_than_the_index(page):
     "What one letter costs is little beside reading the index."
     ratio = page.evaluate("""async () => { const load = performance.now();
-        const box = document.querySelector('#quarto-search input'), results = document.querySelector('.sb-results');
+        const box = document.querySelector('#quarto-search input'),
+            results = document.querySelector('.sb-results');
         box.value = 'spectrogram'; box.focus();
         while (results.hidden) await new Promise(f => setTimeout(f, 1));
-        await new Promise(f => setTimeout(f)); const loaded = performance.now() - load, begin = performance.now();
-        for (let i = 0; i < 20; i++) { box.value = 'spectrogram of a siren'.slice(0, 2 + i); box.dispatchEvent(new Event('input')); await null; }
-        await new Promise(f => setTimeout(f)); return (performance.now() - begin) / 20 / loaded; }""")
+        await new Promise(f => setTimeout(f));
+            const loaded = performance.now() - load, begin = performance.now();
+        for (let i = 0; i < 20; i++) { box.value = 'spectrogram of a siren'.slice(0, 2 + i);
+            box.dispatchEvent(new Event('input')); await null; }
+        await new Promise(f => setTimeout(f)); return (performance.now() - begin) / 20 / loaded;
+            }""")
     assert ratio < .5, f"a letter takes {ratio:.2f} of the time that reading the index takes"

@@ -1,4 +1,5 @@
-"""`make serve`, by smalldocs' preview: the site rendered again at each change, and open pages reload."""
+"""`make serve`, by smalldocs' preview: the site rendered again at each change, and open pages
+reload."""
 
 import re, signal, socket, subprocess, sys, time
 from urllib.error import URLError

@@ -11,7 +11,8 @@ import common, formulas, pages as rendering  # noqa: E402
 
 def page_of(nb): return f"{common.page_name(nb.name)}.html"
 
-# In reading order: the home page, then the chapters; then what is told about all modules, and the pages around the book.
+# In reading order: the home page, then the chapters; then what is told about all modules, and the
+# pages around the book.
 NOTEBOOKS = sorted(common.notebooks(ROOT/"nbs"), key=lambda p: (p.stem != "index", p.name))
 CHAPTERS = [page_of(nb) for nb in NOTEBOOKS]
 MODULES = ["_".join(p.relative_to(ROOT/"sirenbook").with_suffix("").parts)
@@ -79,11 +80,15 @@ def test_page_loads_and_plays(visit, name):
     held = page.locator("figure.sb-player").count()
     assert held == (players(nb) if nb else 0), f"{held} players on the page"
     if name == "index.html": assert held, "the home page lets nobody hear anything"
-    sounds = page.evaluate("""() => Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {
-        const tell = () => done([a.error ? `error ${a.error.code}` : a.duration, +a.dataset.seconds, a.currentSrc.split('.').pop(), a.closest('figure').querySelector('.sb-play').ariaLabel]);
+    sounds = page.evaluate("""() => Promise.all([...document.querySelectorAll('audio')].map(a =>
+        new Promise(done => {
+        const tell = () => done([a.error ? `error ${a.error.code}` : a.duration,
+            +a.dataset.seconds, a.currentSrc.split('.').pop(),
+                a.closest('figure').querySelector('.sb-play').ariaLabel]);
         if (a.readyState >= 1 || a.error) return tell();
         a.addEventListener('loadedmetadata', tell); a.addEventListener('error', tell);
-        setTimeout(() => done(['nothing after 20 s']), 20000); a.preload = 'metadata'; a.load(); })))""")
+        setTimeout(() => done(['nothing after 20 s']), 20000); a.preload = 'metadata'; a.load();
+            })))""")
     bad = [
         s
         for s in sounds
@@ -108,8 +113,10 @@ PLAY_ALL = """async () => { const stuck = [];
         const audio = player.querySelector('audio'), head = player.querySelector('.sb-playhead');
         audio.muted = true; await audio.play();
         const from = head.style.left, end = performance.now() + 3000;
-        while ((!audio.currentTime || head.style.left === from) && performance.now() < end) await new Promise(requestAnimationFrame);
-        if (!audio.currentTime || head.style.left === from) stuck.push(audio.ariaLabel || audio.outerHTML.slice(0, 80));
+        while ((!audio.currentTime || head.style.left === from) &&
+            performance.now() < end) await new Promise(requestAnimationFrame);
+        if (!audio.currentTime || head.style.left === from) stuck.push(audio.ariaLabel ||
+            audio.outerHTML.slice(0, 80));
         audio.pause(); }
     return stuck; }"""
 
@@ -202,7 +209,8 @@ def test_each_chapter_offers_its_notebook(site, nb):
 
 @every_chapter
 def test_contents_of_the_page(visit, nb):
-    "Beside the text on a wide screen, in a list that folds on a narrow one; both lead to the same places."
+    """Beside the text on a wide screen, in a list that folds on a narrow one; both lead to the
+    same places."""
     page = visit(page_of(nb))
     beside = page.eval_on_selector_all("#TOC a", "links => links.map(a => a.getAttribute('href'))")
     folded = page.eval_on_selector_all(
@@ -252,12 +260,15 @@ def test_numbers_and_their_units_stay_together():
 
 # ---- folded cells
 
-FOLDED = """{"cells": [{"cell_type": "code", "execution_count": null, "id": "a", "metadata": {}, "outputs": [],
- "source": "#| code-fold: true\\n#| code-summary: \\"A table as text\\"\\nprint(1)"}], "metadata": {},
+FOLDED = """{"cells": [{"cell_type": "code", "execution_count": null, "id": "a", "metadata": {},
+    "outputs": [],
+ "source": "#| code-fold: true\\n#| code-summary: \\"A table as text\\"\\nprint(1)"}],
+     "metadata": {},
  "nbformat": 4, "nbformat_minor": 5}"""
 
 def test_a_folded_cell_says_what_it_holds():
-    "`#| code-fold: true` passes through nbdev, and smalldocs makes it a `<details>` with its summary."
+    """`#| code-fold: true` passes through nbdev, and smalldocs makes it a `<details>` with its
+    summary."""
     from execnb.nbio import dict2nb
     from smalldocs.markdown import make_parser
     from smalldocs.notebook import to_markdown
@@ -331,7 +342,8 @@ def test_exported_names_have_api_entries(pages):
     assert not lost, "; ".join(lost)
 
 def test_the_first_screen_of_home_holds_all(visit):
-    "What it is, a wail with its picture, the verdict, two commands and three doors, without scrolling; and each door opens."
+    """What it is, a wail with its picture, the verdict, two commands and three doors, without
+    scrolling; and each door opens."""
     page = visit("index.html", width=1280, height=900)
     for what in (
         "h1.title",

@@ -9,7 +9,8 @@ GLOSSARY = NBS/"91_glossary.ipynb"
 CHAPTERS = sorted(nb for nb in NBS.glob("[0-9]*.ipynb") if int(nb.name[:2]) < 90)
 THEORY = CHAPTERS[:3]  # sound, its pictures and its numbers: what everything after builds on
 
-# Terms that are everyday words as well, which a reader meets in their plain sense before they get a strict one.
+# Terms that are everyday words as well, which a reader meets in their plain sense before they get a
+# strict one.
 EVERYDAY = {
     "signal": "the title of the first chapter",
     "sound": "what the book is about, and a verb: it sounds dull",
@@ -31,7 +32,8 @@ def cells(nb):
 
 
 def italics(text):
-    "What stands *between single asterisks*: terms. (For stress and for titles of books there is _the other way_.)"
+    """What stands *between single asterisks*: terms. (For stress and for titles of books there is
+    _the other way_.)"""
     return [m.lower() for m in re.findall(r"(?<![*\w])\*([^\s*][^*]*?)\*(?![*\w])", prose(text))]
 
 def forms(names):
@@ -72,7 +74,8 @@ def unexplained(terms, chapters):
 
 
 def too_early(terms, chapters):
-    "Uses of terms in cells before the one that explains them; `chapters` maps names to cells, in reading order."
+    """Uses of terms in cells before the one that explains them; `chapters` maps names to cells, in
+    reading order."""
     flow = [(name, i, text) for name, texts in chapters.items() for i, text in enumerate(texts)]
     found = []
     for t in terms:
@@ -82,7 +85,9 @@ def too_early(terms, chapters):
             words = without_longer(prose(text), t, terms)
             if m := t.pattern.search(words):
                 found.append(
-                    f"{t.name}: “{' '.join(words[max(0, m.start() - 25) : m.end() + 15].split())}” in {name}, prose cell {i}"
+                    f"{t.name}: "
+                    f"“{' '.join(words[max(0, m.start() - 25) : m.end() + 15].split())}” in "
+                    f"{name}, prose cell {i}"
                 )
     return found
 
@@ -134,7 +139,8 @@ def test_no_term_before_it_is_explained(terms, theory):
 def test_what_is_explained_is_in_the_glossary(terms, theory):
     lost = not_listed(terms, theory)
     assert not lost, (
-        f"in italics, but not in the glossary (stress and titles go between _underscores_): {', '.join(lost)}"
+        f"in italics, but not in the glossary (stress and titles go between _underscores_): "
+        f"{', '.join(lost)}"
     )
 
 
@@ -155,7 +161,10 @@ def test_everyday_words_are_terms(terms):
 
 def test_these_tests_can_fail():
     "Each rule, broken on purpose in a book of two chapters."
-    book = "#### bin\n\nOne frequency. [A](a.ipynb)\n\n#### hop\n\nAlso **step**. From frame to frame. [B](b.ipynb)\n\n#### hop size\n\nIts length. [B](b.ipynb)\n"
+    book = (
+        "#### bin\n\nOne frequency. [A](a.ipynb)\n\n#### hop\n\nAlso **step**. From frame to "
+        "frame. [B](b.ipynb)\n\n#### hop size\n\nIts length. [B](b.ipynb)\n"
+    )
     terms = entries(book)
     good = {
         "a.ipynb": ["A *bin* is", "bins, `hop`, [x](hop.html)\n\n| hop |"],

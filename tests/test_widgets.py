@@ -1,4 +1,5 @@
-"""The figures that move, as a reader meets them: with the keyboard, with sound, with scripts off."""
+"""The figures that move, as a reader meets them: with the keyboard, with sound, with scripts
+off."""
 
 import json, re
 
@@ -37,7 +38,8 @@ def told(it): return it.locator("[role=status]").inner_text()
 def move(it, name, value):
     "Put a slider on a value, as a finger would."
     it.get_by_role("slider", name=name, exact=True).evaluate(
-        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', {bubbles: true})); }",
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', "
+        "{bubbles: true})); }",
         str(value),
     )
 
@@ -137,11 +139,14 @@ def test_window_trades_time_for_frequency(visit):
 def lit(it):
     "The share of a heat map's rows that are bright, at the time of the knock and half-way between."
     return it.locator("image").evaluate("""async image => {
-        const picture = new Image(); picture.src = image.getAttribute("href"); await picture.decode();
-        const canvas = document.createElement("canvas"); [canvas.width, canvas.height] = [picture.width, picture.height];
+        const picture = new Image(); picture.src = image.getAttribute("href");
+            await picture.decode();
+        const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [picture.width, picture.height];
         const ink = canvas.getContext("2d"); ink.drawImage(picture, 0, 0);
         const share = x => { const p = ink.getImageData(x, 0, 1, picture.height).data;
-            let n = 0; for (let i = 0; i < p.length; i += 4) n += p[i] > 60; return n / picture.height; };
+            let n = 0; for (let i = 0; i < p.length; i += 4) n += p[i] > 60;
+                return n / picture.height; };
         return [share(picture.width >> 1), share(picture.width >> 2)]; }""")
 
 def test_window_shows_knock_and_tone(visit):
@@ -156,11 +161,15 @@ def brightest_hz(it, at_s):
     "Where a heat map is brightest at a time, by the sum of its colours: the middle of those rows."
     return it.locator("image").evaluate(
         """async (image, at_s) => {
-        const picture = new Image(); picture.src = image.getAttribute("href"); await picture.decode();
-        const canvas = document.createElement("canvas"); [canvas.width, canvas.height] = [picture.width, picture.height];
+        const picture = new Image(); picture.src = image.getAttribute("href");
+            await picture.decode();
+        const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [picture.width, picture.height];
         const ink = canvas.getContext("2d"); ink.drawImage(picture, 0, 0);
-        const p = ink.getImageData(Math.round(at_s * 100), 0, 1, picture.height).data, sum = i => p[4 * i] + p[4 * i + 1] + p[4 * i + 2];
-        const rows = [...Array(picture.height).keys()], most = Math.max(...rows.map(sum)), best = rows.filter(i => sum(i) === most);
+        const p = ink.getImageData(Math.round(at_s * 100), 0, 1, picture.height).data, sum = i =>
+            p[4 * i] + p[4 * i + 1] + p[4 * i + 2];
+        const rows = [...Array(picture.height).keys()], most = Math.max(...rows.map(sum)),
+            best = rows.filter(i => sum(i) === most);
         return picture.height - 1 - best.reduce((a, b) => a + b) / best.length; }""",
         at_s,
     )
@@ -175,7 +184,8 @@ def test_window_shows_the_tune(visit):
 HEARD = """window.nodes = []; window.made = 0;
 AudioContext = class extends AudioContext { constructor(...a) { super(...a); made++; } };
 for (const name of ["GainNode", "OscillatorNode", "AudioBufferSourceNode"])
-  window[name] = class extends window[name] { constructor(...a) { super(...a); nodes.push([name, this, performance.now()]); } };"""
+  window[name] = class extends window[name] { constructor(...a) { super(...a);
+      nodes.push([name, this, performance.now()]); } };"""
 
 
 @each_kind
