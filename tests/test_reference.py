@@ -1,4 +1,6 @@
-"""The API reference says what the package does: every name, its parameters, its fields, its commands."""
+"""The API reference says what the package does: every name, its parameters, its fields, its
+commands."""
+
 import inspect, re, runpy, sys
 from types import SimpleNamespace
 
@@ -102,7 +104,8 @@ def test_entries_lead_back_to_the_chapter(pages):
         assert f"]({m.chapter}#{name.lower()})" in pages[m.page].entries[name], name
 
 def test_links_to_the_source_wait_for_the_repository(pages, monkeypatch):
-    "Until it is published the file of each module lies on the site; then each name leads to its line."
+    """Until it is published the file of each module lies on the site; then each name leads to its
+    line."""
     m = next(m for m in reference.modules() if m.name == "sirenbook.signals")
     assert reference.source(m).endswith("/sirenbook/signals.py)")
     assert reference.PUBLISHED or not reference.source(m, "tone")
@@ -119,30 +122,55 @@ def test_short_constants_show_their_value(pages):
     assert "computed" in values.values() and len(values) > 80
 
 def test_comments_beside_and_above_a_constant_count(monkeypatch):
-    text = "# %% cell\n# in hertz,\n# always\nLOW, HIGH = 1, 2\nFAR = (1,\n       2)  # metres\nA, B = 1, 2  # one; two\n"
-    module = SimpleNamespace(LOW=1, HIGH=2, FAR=(1, 2), A=1, B=2, __all__=["LOW", "HIGH", "FAR", "A", "B"])
+    text = (
+        "# %% cell\n# in hertz,\n# always\nLOW, HIGH = 1, 2\nFAR = (1,\n       2)  # metres\n"
+        "A, B = 1, 2  # one; two\n"
+    )
+    module = SimpleNamespace(
+        LOW=1, HIGH=2, FAR=(1, 2), A=1, B=2, __all__=["LOW", "HIGH", "FAR", "A", "B"]
+    )
     monkeypatch.setattr(reference.inspect, "getsource", lambda module: text)
     told = {row[0]: row[2] for row in reference.constants(SimpleNamespace(module=module))}
-    wanted = {"LOW": "in hertz, always", "HIGH": "in hertz, always", "FAR": "metres", "A": "one", "B": "two"}
+    wanted = {
+        "LOW": "in hertz, always",
+        "HIGH": "in hertz, always",
+        "FAR": "metres",
+        "A": "one",
+        "B": "two",
+    }
     assert told == {f"[`{n}`]{{#{n}}}": says for n, says in wanted.items()}
 
 def test_the_command_has_all_its_commands_and_options(pages):
     "In the words of `sirenbook COMMAND --help`, and as wide everywhere."
     entries = pages["api_cli"].entries
-    assert {"detect", "listen", "download", "dataset-roadside", "train-detector", "experiment"} <= set(entries)
-    assert "usage: sirenbook detect" in entries["detect"] and "--operating-point" in entries["detect"]
+    assert {
+        "detect",
+        "listen",
+        "download",
+        "dataset-roadside",
+        "train-detector",
+        "experiment",
+    } <= set(entries)
+    assert (
+        "usage: sirenbook detect" in entries["detect"] and "--operating-point" in entries["detect"]
+    )
     helps = [text for text in entries.values() if "usage: sirenbook" in text]
     assert max(len(line) for text in helps for line in text.splitlines()) <= 80
 
 def test_a_chapter_links_each_method_to_its_entry():
     m = next(m for m in reference.modules() if m.name == "sirenbook.detector")
     text = reference.lead(m, "FrontEnd")
-    assert "### FrontEnd\n" in text and "#### [FrontEnd.push](api_detector.html#FrontEnd.push)" in text
+    assert (
+        "### FrontEnd\n" in text and "#### [FrontEnd.push](api_detector.html#FrontEnd.push)" in text
+    )
+
 
 def test_a_name_in_backticks_leads_where_one_module_alone_has_it():
     index = reference.symbols()
     assert index["detector.Detector"] == index["Detector"] == "/api_detector.qmd#Detector"
-    shared = {n for m, n, _ in everything() for o in reference.modules() if o is not m and n in o.defs}
+    shared = {
+        n for m, n, _ in everything() for o in reference.modules() if o is not m and n in o.defs
+    }
     assert shared and not shared & set(index), "a name that several modules have was guessed at"
 
 def test_the_first_page_says_how_things_are_refused(pages):

@@ -1,4 +1,6 @@
-"""`make serve`, by smalldocs' preview: the site rendered again at each change, and open pages reload."""
+"""`make serve`, by smalldocs' preview: the site rendered again at each change, and open pages
+reload."""
+
 import re, signal, socket, subprocess, sys, time
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -57,7 +59,9 @@ def test_the_site_in_docs_is_left_alone(served):
 def test_a_broken_notebook_leaves_the_old_site(served):
     version = served.version()
     (served.root/"nbs"/"01_small.ipynb").write_text("{")
-    served.until(lambda: "is not a notebook" in served.said(), "nothing was said of the broken notebook")
+    served.until(
+        lambda: "is not a notebook" in served.said(), "nothing was said of the broken notebook"
+    )
     assert "book: 01_small.ipynb is not a notebook" in served.said()
     assert "Traceback" not in served.said()
     assert "Small" in served.page("01_small.html") and served.version() == version

@@ -7,4 +7,3 @@ if ! look >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; the
     >/dev/null 2>&1 || echo "That did not work."
 fi
 look || echo "No Chromium or Chrome here: the browser tests will be skipped. Install one of them to run them."
-exit 0

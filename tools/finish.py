@@ -1,5 +1,4 @@
-"""Make rendered pages whole: media in files of their own, figures for the dark, sizes that keep a
-page still, reading times, downloads, and no link to what is not published."""
+"""Make rendered pages whole: media in files, figures for the dark, reading times, downloads."""
 import base64, hashlib, io, itertools, re, shutil
 
 from common import FILES, HOME, NBS, PUBLISHED, REPOSITORY, ROOT, SETTINGS, edit, place

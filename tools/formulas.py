@@ -6,7 +6,7 @@ from common import BookError
 FORMULA = re.compile(r"""
     (?P<skip> ^[ ]*(?P<fence>`{3,}|~{3,}).*?^[ ]*(?P=fence)[`~]*[ ]*$   # fenced code
             | (?<!`)(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`)                # code in a sentence
-            | \]\([^)\s]*\) | <[a-zA-Z!/][^>]*> | \\\$ )                    # links, HTML, dollars
+            | \]\([^)\s]*\) | </?[a-zA-Z!](?:"[^"]*"|'[^']*'|[^'">])*> | \\\$ )  # links, HTML
     | \$\$ (?P<block>.+?) \$\$
     | (?<![\d$]) \$ (?=\S) (?P<inline>(?:\\.|(?!\n[ ]*\n)[^$\\])+?) (?<=\S) \$ (?![\d$])
       (?P<stop>[.,;:?!)]*)

@@ -1,8 +1,7 @@
 """Whether stored outputs belong to their notebook's source: a fingerprint of what decides them.
 
-It counts the code of the notebook, of the modules of sirenbook that it imports, and theirs in turn,
-and the files that they name; not prose, comments and docstrings. It cannot see a path or a module's
-name that the code puts together as it runs, a docstring that a cell prints, or other packages.
+It counts the code of the notebook and of the modules that it imports, and theirs in turn, and the
+files that they name; not prose, comments and docstrings, paths put together at run time, packages.
 """
 import ast, hashlib, json, re
 from collections import namedtuple

@@ -1,5 +1,4 @@
-"""The API reference: smalldocs' own entries, with what it leaves out: the chapter of each name,
-fields of named tuples, properties, constants and commands.
+"""The API reference: smalldocs' entries, with chapters, fields, properties, constants, commands.
 
     python tools/reference.py FOLDER      write api.qmd and api_<module>.qmd there, for Quarto
 """

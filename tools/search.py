@@ -1,5 +1,4 @@
-"""The index of the site's search, read from its pages: chapters, headings, terms, names, commands,
-sounds. nbs/search.js finds them with MiniSearch."""
+"""The index that nbs/search.js searches: headings, terms, names, commands, sounds of the pages."""
 import json, re, shutil
 
 from bs4 import BeautifulSoup
