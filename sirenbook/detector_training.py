@@ -13,7 +13,7 @@ import csv, hashlib, json, tempfile
 from pathlib import Path
 from zipfile import BadZipFile
 import numpy as np
-from .detector import HOP_FRAMES, Detector, _hushed, features
+from .detector import HOP_FRAMES, Detector, quiet_stderr, features
 from .errors import SirenbookError, SirenbookFileError, require
 from .evaluation import (UNSEEN, false_alarms, operating_points, siren_free_minutes)
 from .files import atomic_write, read_csv, write_csv
@@ -305,7 +305,7 @@ def to_litert(
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ([x[None]] for x in sample)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        with _hushed(): return converter.convert()
+        with quiet_stderr(): return converter.convert()
 
 # %% ../nbs/23_detector_training.ipynb #cee5b098
 def write_weights(
