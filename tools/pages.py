@@ -12,7 +12,8 @@ def nbdev_filter():
     "nbdev's processing of a notebook; a chapter shows its code, and the reference has the rest."
     from execnb.nbio import mk_cell
     from nbdev.process import Processor
-    from nbdev.processors import FilterDefaults, add_links, add_show_docs, exec_show_docs
+    from nbdev.processors import (FilterDefaults, add_links, add_show_docs, exec_show_docs,
+                                  mv_exports)
     class Leads(Processor):
         def begin(self):
             of = [m for m in reference.modules() if m.notebook == Path(self.nb.path_).name]
@@ -24,7 +25,7 @@ def nbdev_filter():
     class Filter(FilterDefaults):
         def base_procs(self):
             procs = [Leads if p is add_show_docs else p for p in super().base_procs()]
-            return [p for p in procs if p not in (add_links, exec_show_docs)]
+            return [p for p in procs if p not in (add_links, exec_show_docs, mv_exports)]
     return Filter()
 
 def stage(source):
