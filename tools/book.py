@@ -158,6 +158,7 @@ def main():
     except BookError as e: sys.exit(f"book: {e}")
     except ModuleNotFoundError as e:
         sys.exit(f"book: {e.name} is missing: pip install -c constraints.txt -e '.[dev]'")
+    except ImportError as e: sys.exit(f"book: the package cannot be imported: {e}")
     except KeyboardInterrupt: sys.exit("book: stopped")
 
 if __name__ == "__main__": main()

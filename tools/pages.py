@@ -11,9 +11,8 @@ from formulas import formulas
 def nbdev_filter():
     "nbdev's processing of a notebook; a chapter shows its code, and the reference has the rest."
     from execnb.nbio import mk_cell
-    from nbdev.process import Processor
-    from nbdev.processors import FilterDefaults, add_links, add_show_docs, exec_show_docs
-    class Leads(Processor):
+    from nbdev import processors as nbdev
+    class Leads(nbdev.Processor):
         def begin(self):
             of = [m for m in reference.modules() if m.notebook == Path(self.nb.path_).name]
             for m, cell in ((m, cell) for m in of for cell in reversed(self.nb.cells)):
@@ -21,10 +20,11 @@ def nbdev_filter():
                 names = re.findall(r"^(?:def|class) (\w+)", cell.source, re.M)
                 leads = "\n\n".join(reference.lead(m, n) for n in names if n in m.defs)
                 if leads: self.nb.cells.insert(cell.idx_, mk_cell(leads, "markdown"))
-    class Filter(FilterDefaults):
+    left_out = nbdev.add_links, nbdev.exec_show_docs, nbdev.mv_exports
+    class Filter(nbdev.FilterDefaults):
         def base_procs(self):
-            procs = [Leads if p is add_show_docs else p for p in super().base_procs()]
-            return [p for p in procs if p not in (add_links, exec_show_docs)]
+            procs = [p for p in super().base_procs() if p not in left_out]
+            return [Leads if p is nbdev.add_show_docs else p for p in procs]
     return Filter()
 
 def stage(source):
