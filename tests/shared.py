@@ -1,4 +1,4 @@
-"""What tests share: places of data, sounds, the shape of an error, a fresh interpreter, a server."""
+"""What tests share: data, sounds, the shape of an error, a fresh interpreter, a server."""
 
 import os, re, subprocess, sys, threading
 from contextlib import contextmanager
