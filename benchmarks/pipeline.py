@@ -116,6 +116,7 @@ class Ours:
         import sklearn.model_selection
         from sirenbook import chunks, networks, recordings, results, training
         self.files, self.folder, self.epochs = files, folder, epochs
+        self.lazy = {}                                                   # input shape -> the inputs that a notebook keeps
 
     def load(self):
         from sirenbook.recordings import load_dataset
@@ -142,7 +143,8 @@ class Ours:
         from sirenbook.results import SETUPS
         from sirenbook.training import train
         shape = SETUPS[kind, features][1]
-        learn, _, test = self.parts.of(LazyInputs(self.chunks, shape), self.chunks.y)
+        if shape not in self.lazy: self.lazy[shape] = LazyInputs(self.chunks, shape)
+        learn, _, test = self.parts.of(self.lazy[shape], self.chunks.y)
         train(self.network(kind, shape), learn, test, self.epochs, BATCH, SEED,
               checkpoint=self.folder / "best_ours.keras")
 
