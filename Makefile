@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve refresh lab export results transfer detector test clean
+.PHONY: help book site serve refresh lab export wheel results transfer detector test clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-15s %s\n", $$1, $$2}'
@@ -38,30 +38,32 @@ lab: $(READY)  ## open JupyterLab on nbs
 export: $(READY)  ## write the package from the notebooks
 	@$(BIN)/nbdev_export
 
-DATASETS := roadside esvs street
-HIDDEN := f = 'data/looks.csv', 'data/transplants.csv'; run_looks(['esvs'], *f); run_looks(['street', 'roadside'], *f, networks=NETWORKS[:3])
-results: $(READY)  ## measure what the chapters on what is true read, into data/*.csv (hours; resumes; wants the real recordings)
-	@$(BIN)/sirenbook experiment $(DATASETS) --out data/results.csv
-	@$(BIN)/sirenbook experiment $(DATASETS) --across --folds 0 1 2 --out data/across.csv
-	@$(BIN)/python -c "from sirenbook.ablations import run_flaws; run_flaws('$(DATASETS)'.split(), 'data/ablations.csv')"
-	@$(BIN)/python -c "from sirenbook.interpretability import *; run_clues('$(DATASETS)'.split(), 'data/shortcuts.csv'); $(HIDDEN)"
+wheel: $(READY)  ## build the package as one file in dist, which pip installs anywhere
+	@rm -rf build dist
+	@$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	@ls dist/*.whl
+
+DATASETS ?= roadside esvs street
+EXPERIMENT := @$(BIN)/sirenbook experiment
+results: $(READY)  ## train what chapters 12 to 15 report, into data/*.csv (hours; resumes; needs the real recordings)
+	$(EXPERIMENT) verdict --datasets $(DATASETS) --out data
+	$(EXPERIMENT) verdict --datasets $(DATASETS) --out data --across --folds 0 1 2
+	$(EXPERIMENT) duplicates --datasets $(DATASETS) --out data
+	$(EXPERIMENT) ablations --datasets $(DATASETS) --out data
+	$(EXPERIMENT) shortcuts --datasets $(DATASETS) --out data
 
 STREET ?= street
 STREETS ?= _streets/roadside
-transfer: $(READY)  ## teach on hours of simulated scenes, rank real clips in STREET, into data/transfer.csv (an hour; resumes)
+transfer: $(READY)  ## train on hours of simulated scenes, test on real clips in STREET, into data/transfer.csv (an hour; resumes)
 	@$(BIN)/sirenbook dataset roadside --hours 8 --seed 1 --seconds 10 --out $(STREETS)
-	@$(BIN)/python -c "from sirenbook.transfer import run_transfer; run_transfer(['$(STREETS)', 'esvs'], ['$(STREET)'], 'data/transfer.csv')"
+	$(EXPERIMENT) transfer --datasets $(STREETS) esvs --out data
 
 DETECTOR ?= _detector
 ESVS ?= esvs
-REAL := --esvs '$(ESVS)' --street '$(STREET)'
-detector: $(READY)  ## teach the detector, try each choice, measure it, into sirenbook/weights and data/*.csv (hours; resumes)
-	@$(BIN)/sirenbook train detector --out $(DETECTOR) $(REAL) --spread 1 2
-	@$(BIN)/python -c "from sirenbook.detector_training import *; d = '$(DETECTOR)'; m = gather(f'{d}/roadside', '$(ESVS)', '$(STREET)'); run_ablation(d, m); [run_left_out(d, m, k) for k in range(3)]"
+detector: $(READY)  ## train the detector, measure each choice and the result, into sirenbook/weights and data/*.csv (hours; resumes)
+	@$(BIN)/sirenbook train detector --out $(DETECTOR) --esvs '$(ESVS)' --street '$(STREET)' --spread 1 2
 	@cp $(DETECTOR)/weights/* sirenbook/weights
-	@cp $(DETECTOR)/detector_ablation.csv $(DETECTOR)/unseen.csv $(DETECTOR)/left_out.csv data
-	@cp "$(DETECTOR)/ablation/and esvs 0/log.csv" data/detector_training.csv
-	@$(BIN)/python -c "from sirenbook.evaluation import run_proving; run_proving('$(DETECTOR)', street='$(STREET)')"
+	$(EXPERIMENT) detector --out data
 	@$(BIN)/python benchmarks/detector.py --out data/peers.csv
 
 test: $(READY)  ## run every notebook as a test, then the tests in tests
@@ -70,5 +72,5 @@ test: $(READY)  ## run every notebook as a test, then the tests in tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 clean:  ## remove what make made
-	rm -rf $(VENV) _streets _detector _book _docs _proc build *.egg-info .pytest_cache
+	rm -rf $(VENV) _streets _detector _book _docs _preview _proc build dist *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,12 +1,14 @@
-"""Our detector beside YAMNet on real clips: ranking, time, memory and start-up in one run; prints one table."""
+"""Our detector beside YAMNet on real clips: ranking, time, memory, start; prints one table."""
 import argparse, json, os, statistics, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
 
-SIREN_CLASSES = (316, 317, 318, 319, 390)   # YAMNet's: emergency vehicle, police car, ambulance, fire engine, siren
-WINDOW = 15_600                             # samples that YAMNet hears at once
-COLUMNS = ("name", "learned_from_street", "roc_auc", "found_at_5", "found_at_1", "ms_per_s", "times", "peak_mb", "start_s")
+# YAMNet's: emergency vehicle, police car, ambulance, fire engine, siren
+SIREN_CLASSES = (316, 317, 318, 319, 390)
+WINDOW = 15_600                             # samples in a window of YAMNet
+COLUMNS = ("name", "learned_from_street", "roc_auc", "found_at_5", "found_at_1", "ms_per_s",
+           "times", "peak_mb", "start_s")
 
 class Yamnet:
     "YAMNet's siren score, over half-overlapping windows."
@@ -14,9 +16,10 @@ class Yamnet:
         from ai_edge_litert.interpreter import Interpreter
         self.lite = Interpreter(model_path=str(path), num_threads=1)
         self.lite.allocate_tensors()
-        self.first, self.last = self.lite.get_input_details()[0]["index"], self.lite.get_output_details()[0]["index"]
+        self.first, self.last = (d[0]["index"] for d in (
+            self.lite.get_input_details(), self.lite.get_output_details()))
 
-    def highest(self, wav):
+    def max_score(self, wav):
         "The highest siren score in a waveform at 16 kHz."
         wav = np.pad(wav, (0, max(WINDOW - len(wav), 0))).astype(np.float32)
         best = 0.0
@@ -32,49 +35,51 @@ class Ours:
         from sirenbook.detector import Detector
         self.detector = Detector.pretrained(precision=precision)
 
-    def highest(self, wav):
+    def max_score(self, wav):
         "The highest siren probability in a waveform at 16 kHz."
         return float(self.detector.score(wav).probability.max())
 
 def model(name, yamnet): return Yamnet(yamnet) if name == "yamnet" else Ours(name)
 
 def peak_mb():
-    "The most memory this process has held (Linux: VmHWM, as ru_maxrss begins with what the parent held)."
+    "The peak memory of this process (Linux: VmHWM, as ru_maxrss starts with the parent's)."
     try: return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
     except (OSError, IndexError):
         import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2 ** 20 if sys.platform == "darwin" else 1024)
+        unit = 2 ** 20 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 def child(name, yamnet, seconds):
-    "What a process of its own does: load the model and listen to noise of so many seconds; tells its peak memory."
+    "In a process of its own: load the model, score noise, and print the peak memory."
     wav = (0.1 * np.random.default_rng(0).standard_normal(16_000 * seconds)).astype(np.float32)
-    model(name, yamnet).highest(wav)
+    model(name, yamnet).max_score(wav)
     print(json.dumps(peak_mb()))
 
 def in_a_child(name, yamnet, seconds):
     "Seconds of processor time and peak memory (MB) of such a process, Python's own start included."
     spent = lambda: sum(os.times()[2:4])                                    # of children
     start = spent()
-    done = subprocess.run([sys.executable, __file__, "--child", name, "--seconds", str(seconds), "--yamnet", str(yamnet)],
-                          capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run([sys.executable, __file__, "--child", name, "--seconds", str(seconds),
+                           "--yamnet", str(yamnet)], capture_output=True, text=True, check=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
     return spent() - start, json.loads(done.stdout.splitlines()[-1])
 
 def speed(models, wavs, rounds):
-    "Milliseconds for a second of audio, the median over rounds in which the models take turns; and ratios to the last."
+    "Median milliseconds for a second of audio, the models in turns; and ratios to the last."
     # processor time of one thread: what one core takes, however busy the machine is
     seconds, took = sum(map(len, wavs)) / 16_000, {name: [] for name in models}
-    for m in models.values(): m.highest(wavs[0])                            # warm
+    for m in models.values(): m.max_score(wavs[0])                            # warm
     for _ in range(rounds):
         for name, m in models.items():
             start = time.process_time()
-            for wav in wavs: m.highest(wav)
+            for wav in wavs: m.max_score(wav)
             took[name].append(1000 * (time.process_time() - start) / seconds)
     last = took[list(models)[-1]]
     return ({name: statistics.median(ms) for name, ms in took.items()},
             {name: statistics.median(a / b for a, b in zip(ms, last)) for name, ms in took.items()})
 
 def unseen_row(path):
-    "How networks taught from several seeds rank the clips: means over the seeds."
+    "How networks of several seeds rank the clips: means over the seeds."
     from sirenbook.evaluation import load_unseen, unseen_ranking
     return {k: round(float(np.mean(v)), 4) for k, v in unseen_ranking(load_unseen(path)).items()}
 
@@ -83,21 +88,24 @@ def measured(street, yamnet, unseen, rounds):
     from sirenbook.recordings import load_dataset
     from sirenbook.transfer import ranking
     data = load_dataset(street)
-    siren, groups = [r.label == "emergency" for r in data.recordings], [r.group for r in data.recordings]
+    siren = [r.label == "emergency" for r in data.recordings]
+    groups = [r.group for r in data.recordings]
     models = {name: model(name, yamnet) for name in ("float", "int8", "yamnet")}
     ms, times = speed(models, [r.wav for r in data.recordings if r.seconds >= 2][::4], rounds)
     titles = {"float": "sirenbook, shipped", "int8": "sirenbook, shipped, int8", "yamnet": "YAMNet"}
     rows = []
     for name, m in models.items():
-        score = ranking(siren, [m.highest(r.wav) for r in data.recordings], groups)
+        score = ranking(siren, [m.max_score(r.wav) for r in data.recordings], groups)
         start_s = statistics.median(in_a_child(name, yamnet, 2)[0] for _ in range(3))
         rows.append({"name": titles[name], "learned_from_street": "no"}
                     | {k: round(v, 4) for k, v in score.items()}
                     | {"ms_per_s": round(ms[name], 3), "times": round(times[name], 3),
-                       "peak_mb": round(in_a_child(name, yamnet, 60)[1], 1), "start_s": round(start_s, 2)})
+                       "peak_mb": round(in_a_child(name, yamnet, 60)[1], 1),
+                       "start_s": round(start_s, 2)})
         print(rows[-1]["name"], "done", file=sys.stderr)
     if unseen.is_file():
-        like = dict.fromkeys(COLUMNS, "") | {"name": "sirenbook, mean of three seeds", "learned_from_street": "no"}
+        like = dict.fromkeys(COLUMNS, "") | {
+            "name": "sirenbook, mean of three seeds", "learned_from_street": "no"}
         rows.insert(0, like | unseen_row(unseen))
     return [{c: r[c] for c in COLUMNS} for r in rows]
 
@@ -110,10 +118,15 @@ def show(rows):
 def main():
     home, root = Path(os.environ.get("SIRENBOOK_DATA", ".")), Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--street", type=Path, default=home/"street", help="folder of real clips (SIRENBOOK_DATA/street)")
-    parser.add_argument("--yamnet", type=Path, default=home/"peers"/"yamnet.tflite", help="YAMNet as a LiteRT model that takes a waveform (SIRENBOOK_DATA/peers/yamnet.tflite)")
-    parser.add_argument("--unseen", type=Path, default=root/"data"/"unseen.csv", help="what networks of three seeds said about the clips")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each model listens, in turns")
+    parser.add_argument("--street", type=Path, default=home/"street",
+                        help="folder of real clips (SIRENBOOK_DATA/street)")
+    parser.add_argument("--yamnet", type=Path, default=home/"peers"/"yamnet.tflite",
+                        help="YAMNet as a LiteRT model that takes a waveform "
+                             "(SIRENBOOK_DATA/peers/yamnet.tflite)")
+    parser.add_argument("--unseen", type=Path, default=root/"data"/"unseen.csv",
+                        help="predictions of networks of three seeds for the clips")
+    parser.add_argument("--rounds", type=int, default=5,
+                        help="how often each model scores the clips, in turns")
     parser.add_argument("--out", type=Path, help="write the table to this CSV file as well")
     parser.add_argument("--child", choices=("float", "int8", "yamnet"), help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=int, default=2, help=argparse.SUPPRESS)
@@ -124,7 +137,8 @@ def main():
     from sirenbook.files import write_csv
     rows = measured(args.street, args.yamnet, args.unseen, args.rounds)
     show(rows)
-    print("\nNone has learned from these clips; ours was calibrated on them, and its makers looked at them.")
+    print("\nNone has learned from these clips; ours was calibrated on them, "
+          "and its makers looked at them.")
     if args.out: write_csv(args.out, rows)
 
 if __name__ == "__main__": main()

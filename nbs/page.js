@@ -60,6 +60,18 @@
 
   document.querySelectorAll("figure.sb-player").forEach(enhance);
 
+  // ---- light or dark: a button, which the keyboard reaches, in the menu and in the bar of a narrow screen
+  const links = document.querySelectorAll("a.quarto-color-scheme-toggle[onclick*=smalldocs]");  // Quarto has a switch of its own
+  const bar = document.querySelector(".quarto-secondary-nav .container-fluid");
+  const light = more => {
+    const button = make("button", {type: "button", className: `quarto-color-scheme-toggle btn ${more}`, title: "Light or dark", ariaLabel: "Light or dark"});
+    button.append(make("i", {className: "bi", ariaHidden: "true"}));
+    button.onclick = () => window.smalldocsToggleScheme();
+    return button;
+  };
+  links.forEach(link => link.replaceWith(light("sidebar-tool px-1")));
+  if (links.length && bar) bar.insertBefore(light(""), bar.querySelector(".sb-search-button"));
+
   // ---- a link to a sound leads to its button
   const led = () => document.querySelector("figure.sb-player:target .sb-play")?.focus({preventScroll: true});
   addEventListener("load", led);

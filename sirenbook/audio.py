@@ -19,10 +19,10 @@ SR = 16_000  # sample rate of the whole book, Hz
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # files that are read as recordings
 
 def _undecoded(path, error):
-    "What the decoder says, and what to do with a file of another kind."
-    said = str(error).rpartition(": ")[2].rstrip(".").replace(". ", ", ")
-    more = "" if path.suffix.lower() in SUFFIXES else "; convert it to wav first, with ffmpeg say"
-    return f"({said}){more}"
+    "The decoder's message, and advice where the file is of another kind."
+    message = str(error).rpartition(": ")[2].rstrip(".").replace(". ", ", ")
+    known = path.suffix.lower() in SUFFIXES
+    return f"({message})" + ("" if known else "; convert it to wav first, for example with ffmpeg")
 
 def _cut_off(path, file, n_read):
     "Whether a file holds less sound than its header promises."
@@ -36,10 +36,10 @@ def _cut_off(path, file, n_read):
         return len(tail) < page + 27 + tail[page + 26] + sum(sizes)
     promised = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.M)
     if not promised: return False
-    said, there = map(int, promised.groups())
-    # what streaming programs write for "unknown"
-    unknown = said >= 0xFFFFF000 or 0x7FFFE000 <= said <= 0x80000000
-    return there < said and not unknown
+    size, found = map(int, promised.groups())
+    # a program that streams does not know the size, and writes one of the largest
+    unknown = size >= 0xFFFFF000 or 0x7FFFE000 <= size <= 0x80000000
+    return found < size and not unknown
 
 # %% ../nbs/74_audio.ipynb #cb512354
 def read_blocks(
@@ -53,13 +53,14 @@ def read_blocks(
         if not path.stat().st_size: raise SirenbookFileError(f"{path}: the file is empty")
         with sf.SoundFile(path) as file:
             n, size = 0, int(seconds * file.samplerate) if seconds else -1
+            integers = file.subtype.startswith("PCM_")   # these hold no NaN
             while len(block := file.read(size, dtype="float32", always_2d=True)):
                 n += len(block)
-                if not np.isfinite(block).all(): raise SirenbookFileError(
+                if not (integers or np.isfinite(block).all()): raise SirenbookFileError(
                     f"{path}: the file holds samples that are not finite numbers "
                     "(NaN or infinity)")
                 yield block, file.samplerate
-                if len(block) != size: break  # that was all, or the last piece; or the file is damaged
+                if len(block) != size: break    # the last block, or all of the file
             if _cut_off(path, file, n): raise SirenbookFileError(
                 f"{path}: the file is cut off; it holds less sound than its header says")
         if not n: raise SirenbookFileError(f"{path}: the file holds no samples")
@@ -67,21 +68,24 @@ def read_blocks(
     except PermissionError:
         raise SirenbookFileError(f"{path}: the file may not be read") from None
     except UnicodeError:
-        raise SirenbookFileError(f"{path}: a name in no encoding; rename the file") from None
+        raise SirenbookFileError(f"{path}: its name is in no known encoding; "
+                                 "rename the file") from None
     except (sf.LibsndfileError, OSError, RuntimeError) as e:
         raise SirenbookFileError(f"{path}: not a sound file that can be decoded, or one that "
                                  f"was cut off {_undecoded(path, e)}") from None
 
+# %% ../nbs/74_audio.ipynb #b3168658
 def load_wav(
     path,          # a wav, flac, ogg or mp3 file
     sr:int=SR,     # sample rate wanted, Hz
 ) -> np.ndarray:   # mono float32 within [-1, 1], `(n_samples,)`
     "Read a recording, average its channels, and resample it."
     if sr != int(sr) or sr < 1:
-        raise SirenbookError(f"sr is a whole number of samples a second, not {sr}")
+        raise SirenbookError(f"sr is a whole number of samples per second, not {sr}")
     [(wav, rate)] = read_blocks(path)
     wav = wav[:, 0] if wav.shape[1] == 1 else wav.mean(1)
-    return np.clip(wav if rate == sr else soxr.resample(wav, rate, sr), -1, 1)
+    if rate != sr: wav = soxr.resample(wav, rate, sr)
+    return np.clip(wav, -1, 1, out=wav)
 
 # %% ../nbs/74_audio.ipynb #2721c877
 def find_sounds(

@@ -58,7 +58,7 @@ def chunk_dataset(
     dataset,              # a recordings.Dataset
     seconds:float=2.0,    # length of a window, s
     hop:float=1.0,        # from one window's start to the next one's, s
-    short:str="raise",    # what to do with a recording shorter than a window: "raise" or "drop"
+    short:str="raise",    # a recording shorter than a window: "raise" an error or "drop" it
 ) -> Chunks:
     "Cut every recording of a data set into chunks, with labels and groups."
     if short not in ("raise", "drop"):
@@ -77,10 +77,10 @@ def chunk_dataset(
 # %% ../nbs/04_chunks.ipynb #21a9e355
 @dataclass
 class Split:
-    "Indices of the chunks to learn from, to choose the epoch by, and to test with."
-    train: np.ndarray        # to learn from, int `(n_train,)`
+    "Indices of the chunks of each part."
+    train: np.ndarray        # to train on, int `(n_train,)`
     validation: np.ndarray   # to choose the epoch by, int `(n_validation,)`; may be empty
-    test: np.ndarray         # to test with, int `(n_test,)`
+    test: np.ndarray         # to test on, int `(n_test,)`
 
     def of(
         self,
@@ -98,20 +98,20 @@ def random_split(
     random_state:int=12,           # seed of the shuffle
 ) -> Split:
     "The article's stratified random split of chunks, which leaks (see below)."
-    draw = require("sklearn.model_selection").train_test_split
-    train, test = draw(np.arange(len(y)), stratify=y,
-                       test_size=test_size, random_state=random_state)
+    split = require("sklearn.model_selection").train_test_split
+    train, test = split(np.arange(len(y)), stratify=y,
+                        test_size=test_size, random_state=random_state)
     validation = train[:0]
     if validation_size:
-        train, validation = draw(train, stratify=y[train],
-                                 test_size=validation_size, random_state=random_state)
+        train, validation = split(train, stratify=y[train],
+                                  test_size=validation_size, random_state=random_state)
     return Split(train, validation, test)
 
 # %% ../nbs/04_chunks.ipynb #cc51eb04
 def shared_share(
     chunks:Chunks,       # chunks of a data set
-    test:np.ndarray,     # indices that are tested
-    train:np.ndarray,    # indices that were learned from
+    test:np.ndarray,     # indices of the test part
+    train:np.ndarray,    # indices of the training part
     reach:int=1,         # chunks this many places apart still overlap
 ) -> float:              # between 0 and 1
     "The share of test chunks that have some audio in common with training."
@@ -120,6 +120,20 @@ def shared_share(
     return float(np.mean([(chunks.recording[i], chunks.place[i]) in seen for i in test]))
 
 # %% ../nbs/04_chunks.ipynb #91b30038
+def _group_part(y, groups, indices, share, left, random_state):
+    "Split off whole groups: both classes on both sides, `left` groups of each in the rest."
+    folds = require("sklearn.model_selection").StratifiedGroupKFold
+    fewest = lambda part: min(len(np.unique(groups[part][y[part] == i]))  # groups of a class
+                              for i in range(len(CLASSES)))
+    # if no fold of this size has both classes, try larger ones
+    for n in range(min(max(2, round(1 / share)), len(np.unique(groups[indices]))), 1, -1):
+        for rest, held in folds(n, shuffle=True, random_state=random_state).split(
+                indices, y[indices], groups[indices]):
+            rest, held = indices[rest], indices[held]
+            if fewest(held) and fewest(rest) >= left: return rest, held
+    raise SirenbookError("the groups are too uneven for a split with both classes in every part")
+
+# %% ../nbs/04_chunks.ipynb #572a4041
 def group_split(
     y:np.ndarray,                 # class numbers, `(n,)`
     groups:np.ndarray,            # group of each chunk, `(n,)`
@@ -133,18 +147,6 @@ def group_split(
         if n < 3:
             raise SirenbookError(f"class {name!r} has {n} group{'s' * (n != 1)}; a leak-free "
                                  "split needs 3, one each to train, validate and test")
-    folds = require("sklearn.model_selection").StratifiedGroupKFold
-    fewest = lambda part: min(len(np.unique(groups[part][y[part] == i]))  # groups of a class
-                              for i in range(len(CLASSES)))
-    def part(indices, share, left):
-        # fewer folds are larger ones
-        for n in range(min(max(2, round(1 / share)), len(np.unique(groups[indices]))), 1, -1):
-            for rest, held in folds(n, shuffle=True, random_state=random_state).split(
-                    indices, y[indices], groups[indices]):
-                rest, held = indices[rest], indices[held]
-                if fewest(held) and fewest(rest) >= left: return rest, held
-        raise SirenbookError(
-            "the groups are too uneven for a split with both classes in every part")
-    rest, test = part(np.arange(len(y)), test_size, left=2)
-    train, validation = part(rest, validation_size, left=1)
+    rest, test = _group_part(y, groups, np.arange(len(y)), test_size, 2, random_state)
+    train, validation = _group_part(y, groups, rest, validation_size, 1, random_state)
     return Split(train, validation, test)

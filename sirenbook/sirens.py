@@ -21,7 +21,7 @@ def oscillate(
     *,
     harmonics=(1.0,),            # strengths of the 1st, 2nd, 3rd … multiple of f0
 ) -> np.ndarray:                 # float64, `(n_samples,)`, peak at most sum(harmonics)
-    "A tone with overtones that follows a tune; what nears sr/2 fades out, so nothing aliases."
+    "A tone with overtones that follows a tune; those close to sr/2 fade out, so nothing aliases."
     turns, wav = np.cumsum(f0_hz, dtype=float) / sr, np.empty(len(f0_hz))
     overtones = list(enumerate(harmonics, 1))
     for i in range(0, len(wav), 8192):
@@ -40,17 +40,17 @@ def oscillate(
 SHAPES = ("cosine", "triangle", "charge")  # how a sweep rises and falls
 
 def _n_samples(seconds, sr):
-    "How many samples `seconds` are."
+    "Number of samples in `seconds`."
     if not 0.5 / sr < seconds < np.inf:
         raise SirenbookError(f"a siren lasts longer than 0 s, not {seconds} s")
     return round(seconds * sr)
 
 def _height(cycle, shape, rise):
-    "Height in a sweep: 0 at its start, 1 after the share `rise` of the cycle, 0 at its end."
+    "Height in a sweep: 0 at its start, 1 after a fraction `rise` of the cycle, 0 at its end."
     at = cycle - np.floor(cycle)
     if shape == "charge":
-        gone = np.where(at < rise, at / rise, (at - rise) / (1 - rise))
-        charge = (1 - np.exp(-3 * gone)) / (1 - np.exp(-3))
+        progress = np.where(at < rise, at / rise, (at - rise) / (1 - rise))
+        charge = (1 - np.exp(-3 * progress)) / (1 - np.exp(-3))
         return np.where(at < rise, charge, 1 - charge)
     height = np.minimum(at / rise, (1 - at) / (1 - rise))
     return height if shape == "triangle" else 0.5 - 0.5 * np.cos(np.pi * height)
@@ -65,11 +65,11 @@ def wail_hz(
     period_s:float=4.11,  # one rise and fall, s
     phase:float=0.0,      # where in the period it starts, 0 to 1
     shape:str="cosine",   # one of SHAPES
-    rise:float=0.5,       # share of the period that rises, between 0 and 1
+    rise:float=0.5,       # fraction of the period that rises, between 0 and 1
 ) -> np.ndarray:          # frequency of the lowest tone, Hz, `(n_samples,)`
     "The tune of a wail (defaults: Federal Signal PA300); with a short period, of a yelp."
     if shape not in SHAPES:
-        raise SirenbookError(f"no sweep is shaped {shape!r}; there are {', '.join(SHAPES)}")
+        raise SirenbookError(f"no sweep has the shape {shape!r}; there are {', '.join(SHAPES)}")
     cycle = times(_n_samples(seconds, sr), sr) / period_s + phase
     return low_hz * np.exp(np.log(high_hz / low_hz) * _height(cycle, shape, rise))
 
@@ -82,7 +82,7 @@ def overtones(
     n:int=12,           # how many
     *,
     drive:float=3.0,    # how hard a "driven" sine is pushed into clipping
-    bias:float=0.0,     # how lopsided, -1 to 1; what is lopsided has even overtones
+    bias:float=0.0,     # asymmetry, -1 to 1; it gives even overtones
 ) -> np.ndarray:        # strengths of the 1st, 2nd, 3rd … multiple, the first 1, `(n,)`
     "Overtones of one cycle of a wave."
     cycle = (np.arange(512) + 0.5) / 512
@@ -98,14 +98,14 @@ def overtones(
 def horn_gain(
     f_hz:np.ndarray,       # frequencies, Hz, any shape
     *,
-    low_hz:float=450,      # below this, Hz, the horn gives way, 12 dB an octave
-    high_hz:float=4000,    # above this, Hz, too
+    low_hz:float=450,      # lower corner, Hz; below it the gain falls by 12 dB an octave
+    high_hz:float=4000,    # upper corner, Hz
     peaks=((1200, 1.6),),  # resonances: (Hz, gain)
 ) -> np.ndarray:           # gain, same shape
-    "How much of each frequency a horn loudspeaker passes."
+    "Frequency response of a horn loudspeaker."
     squared = np.square(np.maximum(f_hz, 1e-3))
-    lost = (1 + np.square(low_hz ** 2 / squared)) * (1 + np.square(squared / high_hz ** 2))
-    gain = 1 / np.sqrt(lost)
+    loss = (1 + np.square(low_hz ** 2 / squared)) * (1 + np.square(squared / high_hz ** 2))
+    gain = 1 / np.sqrt(loss)
     for peak_hz, boost in peaks:   # 25 is the square of a quality of 5
         off = squared / peak_hz ** 2 + peak_hz ** 2 / squared - 2
         gain *= 1 + (boost - 1) / (1 + 25 * off)
@@ -115,9 +115,9 @@ def horn_gain(
 def loudspeaker(
     wav:np.ndarray,   # waveform, `(n_samples,)`
     sr:int=SR,        # sample rate, Hz
-    **horn,           # the horn, as `horn_gain` takes it
+    **horn,           # parameters of `horn_gain`
 ) -> np.ndarray:      # float64, `(n_samples,)`
-    "A waveform as a horn loudspeaker passes it."
+    "Play a waveform through a horn loudspeaker."
     n = len(wav) + sr // 20            # room at the end, so that it does not ring into the start
     n_fft = min(odd * 2 ** int(np.ceil(np.log2(n / odd))) for odd in (1, 3, 9, 15, 25))
     gain = horn_gain(np.fft.rfftfreq(n_fft, 1 / sr), **horn)
@@ -135,11 +135,11 @@ def synthesize(
     sr:int=SR,            # sample rate, Hz
     *,
     harmonics=BRIGHT,     # strengths of the overtones of every voice
-    **horn,               # the loudspeaker, as `horn_gain` takes it
+    **horn,               # the loudspeaker: parameters of `horn_gain`
 ) -> np.ndarray:          # float64, RMS 1, `(n_samples,)`
     "Voices with overtones, through a loudspeaker."
-    return normalize_rms(loudspeaker(sum(gain * oscillate(f0_hz, sr, harmonics=harmonics)
-                                for f0_hz, gain in voices), sr, **horn))
+    wav = sum(gain * oscillate(f0_hz, sr, harmonics=harmonics) for f0_hz, gain in voices)
+    return normalize_rms(loudspeaker(wav, sr, **horn))
 
 # %% ../nbs/16_sirens.ipynb #cb161a76
 def yelp_hz(
@@ -149,12 +149,11 @@ def yelp_hz(
     low_hz:float=500,     # lowest frequency, Hz
     high_hz:float=1800,   # highest frequency, Hz
     period_s:float=0.35,  # one rise and fall, s
-    **sweep,              # phase, shape and rise, as `wail_hz` takes them
+    **sweep,              # phase, shape and rise, parameters of `wail_hz`
 ) -> np.ndarray:          # frequency of the lowest tone, Hz, `(n_samples,)`
     "The tune of a yelp (defaults: Federal Signal PA300)."
     return wail_hz(seconds, sr, low_hz=low_hz, high_hz=high_hz, period_s=period_s, **sweep)
 
-# %% ../nbs/16_sirens.ipynb #e6d97a5a
 def phaser_hz(
     seconds:float,            # length, s
     sr:int=SR,                # sample rate, Hz
@@ -162,8 +161,8 @@ def phaser_hz(
     low_hz:float=700,         # lowest frequency, Hz
     high_hz:float=1900,       # highest frequency, Hz
     period_s:float=1 / 14,    # one rise and fall, s
-    rise:float=0.85,          # share of the period that rises
-    **sweep,                  # phase and shape, as `wail_hz` takes them
+    rise:float=0.85,          # fraction of the period that rises
+    **sweep,                  # phase and shape, parameters of `wail_hz`
 ) -> np.ndarray:              # frequency of the lowest tone, Hz, `(n_samples,)`
     "The tune of a phaser (illustrative)."
     return wail_hz(seconds, sr, low_hz=low_hz, high_hz=high_hz, period_s=period_s, rise=rise,
@@ -178,7 +177,7 @@ def hi_lo_hz(
     ratio:float=4 / 3,     # upper note over lower note
     period_s:float=1.5,    # both notes, s
     phase:float=0.0,       # where in the period it starts, 0 to 1; the upper note comes first
-    glide_s:float=0.0,     # time to slide from note to note, s
+    glide_s:float=0.0,     # time to glide from note to note, s
 ) -> np.ndarray:           # Hz, `(n_samples,)`
     "The tune of a two-tone siren (defaults: DIN 14610's interval and one of its pairs)."
     cycle = (times(_n_samples(seconds, sr), sr) / period_s + phase) % 1
@@ -193,12 +192,12 @@ def ringing(
     *,
     on_s:float=0.75,       # how long it is blown, s
     off_s:float=0.75,      # how long it is not, s
-    ring_s:float=0.15,     # time constant of dying away, s
+    ring_s:float=0.15,     # time constant of the decay, s
     phase:float=0.0,       # where in on and off it starts, 0 to 1
 ) -> np.ndarray:           # gain, at most 1, `(n_samples,)`
-    "The loudness of a horn that is blown again and again, and rings on after each time."
+    "Envelope of a horn that is blown again and again, and decays after each blast."
     at_s = (times(_n_samples(seconds, sr), sr) + phase * (on_s + off_s)) % (on_s + off_s)
-    blown, left = at_s < on_s, np.exp(-off_s / ring_s)      # left when it is blown again
+    blown, left = at_s < on_s, np.exp(-off_s / ring_s)      # gain at the next blast
     fading = np.exp(np.where(blown, at_s / -0.015, (at_s - on_s) / -ring_s))
     return np.where(blown, 1 - (1 - left) * fading, fading)
 
@@ -211,7 +210,7 @@ def trumpets(
     ratio:float=4 / 3,     # upper note over lower note
     period_s:float=1.5,    # both notes, s
     phase:float=0.0,       # where in the period it starts, 0 to 1; the upper note comes first
-    ring_s:float=0.15,     # time constant of dying away, s
+    ring_s:float=0.15,     # time constant of the decay, s
 ) -> list:                 # two voices for `synthesize`
     "A two-tone siren with a trumpet for each note."
     half = dict(on_s=period_s / 2, off_s=period_s / 2, ring_s=ring_s)
@@ -234,8 +233,8 @@ def air_horn(
     *,
     low_hz:float=280,       # lowest note, Hz
     chord=(1, 5 / 4),       # notes, as ratios to the lowest
-    ring_s:float=0.05,      # time constant of dying away, s
-    **blown,                # on_s, off_s and phase, as `ringing` takes them
+    ring_s:float=0.05,      # time constant of the decay, s
+    **blown,                # on_s, off_s and phase, parameters of `ringing`
 ) -> list:                  # a voice for each note, for `synthesize`
     "The notes of an air horn (illustrative)."
     gain = ringing(seconds, sr, ring_s=ring_s, **blown)
@@ -253,13 +252,13 @@ def spin_hz(
     down_s:float=5.0,       # time constant of coasting, s
     phase:float=0.0,        # where in on and off it starts, 0 to 1
 ) -> np.ndarray:            # Hz, `(n_samples,)`
-    "The tune of a rotor whose motor is pressed again and again (illustrative)."
+    "The tune of a rotor whose motor runs again and again (illustrative)."
     up, down = np.exp(-on_s / up_s), np.exp(-off_s / down_s)
-    peak = (1 - up) / (1 - up * down)           # speed when the motor is let go, full speed is 1
+    peak = (1 - up) / (1 - up * down)           # speed when the motor stops, full speed is 1
     at_s = (times(_n_samples(seconds, sr), sr) + phase * (on_s + off_s)) % (on_s + off_s)
-    spun = at_s < on_s
-    fading = np.exp(np.where(spun, at_s / -up_s, (at_s - on_s) / -down_s))
-    return top_hz * np.where(spun, 1 - (1 - peak * down) * fading, peak * fading)
+    driven = at_s < on_s
+    fading = np.exp(np.where(driven, at_s / -up_s, (at_s - on_s) / -down_s))
+    return top_hz * np.where(driven, 1 - (1 - peak * down) * fading, peak * fading)
 
 # %% ../nbs/16_sirens.ipynb #000a3cba
 def rotor(
@@ -267,46 +266,32 @@ def rotor(
     sr:int=SR,              # sample rate, Hz
     *,
     rows=(1, 6 / 5),        # rows of ports, as ratios to the first
-    **spin,                 # the motor, as `spin_hz` takes it
+    **spin,                 # the motor: parameters of `spin_hz`
 ) -> list:                  # a voice for each row, for `synthesize`
-    "The notes of a mechanical siren, louder the faster it spins (illustrative)."
+    "The notes of a mechanical siren, louder at higher speed (illustrative)."
     f0_hz = spin_hz(seconds, sr, **spin)
     return [(ratio * f0_hz, f0_hz) for ratio in rows]
 
 # %% ../nbs/16_sirens.ipynb #d19f9819
 KINDS = ("wail", "yelp", "hi-lo", "phaser",
-         "rumbler", "air horn", "mechanical")  # what a siren can do
+         "rumbler", "air horn", "mechanical")  # of sirens
 
 @dataclass(frozen=True)
 class Preset:
     "The recipe of one siren."
     name: str                # what it is called
     kind: str                # one of KINDS
-    where: str               # where it is heard
-    source: str              # who published its figures; "illustrative" where nobody did
-    tune: dict = field(default_factory=dict)  # what the function of its kind takes
+    where: str               # where it is used
+    source: str              # of its figures; "illustrative" where nothing is published
+    tune: dict = field(default_factory=dict)  # parameters of the function of its kind
     harmonics: tuple = BRIGHT                 # strengths of the overtones
-    horn: dict = field(default_factory=dict)  # the loudspeaker, as `horn_gain` takes it
+    horn: dict = field(default_factory=dict)  # the loudspeaker: parameters of `horn_gain`
     swell: float = 0.0       # louder with frequency: gain is frequency to this power
     deep: float = 0.0        # strength of the low companion, siren = 1
 
     def __post_init__(self):
         if self.kind in KINDS: return
         raise SirenbookError(f"no siren is called {self.kind!r}; there are {', '.join(KINDS)}")
-
-# %% ../nbs/16_sirens.ipynb #92168d2d
-_TITLE_13 = "California Code of Regulations, Title 13: cycles a minute; limits illustrative"
-_SWEEPS = (
-    Preset("PA300 wail", "wail", "United States", "Federal Signal PA300"),
-    Preset("slow wail", "wail", "California", _TITLE_13,
-           dict(low_hz=600, high_hz=1350, period_s=6, rise=0.4, shape="charge")),
-    Preset("PA300 yelp", "yelp", "United States", "Federal Signal PA300"),
-    Preset("fast yelp", "yelp", "California", _TITLE_13,
-           dict(low_hz=700, high_hz=1600, period_s=0.24, shape="triangle")),
-    Preset("phaser", "phaser", "United States", "illustrative"),
-    Preset("Rumbler", "rumbler", "United States",
-           "Federal Signal: 182–400 Hz, a quarter of the siren's frequency; tempo illustrative",
-           dict(low_hz=728, high_hz=1600, period_s=4), deep=1.0))
 
 # %% ../nbs/16_sirens.ipynb #a70ef86d
 _PAIRS = {  # where: (source, ((name, lower note in Hz, upper note in Hz, both notes in s), …))
@@ -322,6 +307,19 @@ _PAIRS = {  # where: (source, ((name, lower note in Hz, upper note in Hz, both n
     "United States": ("illustrative", (("American hi-lo", 600, 800, 1.0),))}
 
 # %% ../nbs/16_sirens.ipynb #bd436498
+# the presets, each with its source
+_TITLE_13 = "California Code of Regulations, Title 13: cycles a minute; limits illustrative"
+_SWEEPS = (
+    Preset("PA300 wail", "wail", "United States", "Federal Signal PA300"),
+    Preset("slow wail", "wail", "California", _TITLE_13,
+           dict(low_hz=600, high_hz=1350, period_s=6, rise=0.4, shape="charge")),
+    Preset("PA300 yelp", "yelp", "United States", "Federal Signal PA300"),
+    Preset("fast yelp", "yelp", "California", _TITLE_13,
+           dict(low_hz=700, high_hz=1600, period_s=0.24, shape="triangle")),
+    Preset("phaser", "phaser", "United States", "illustrative"),
+    Preset("Rumbler", "rumbler", "United States",
+           "Federal Signal: 182–400 Hz, a quarter of the siren's frequency; tempo illustrative",
+           dict(low_hz=728, high_hz=1600, period_s=4), deep=1.0))
 _TWO_TONES = tuple(
     Preset(name, "hi-lo", where, source, dict(low_hz=low, ratio=high / low, period_s=period_s))
     for where, (source, pairs) in _PAIRS.items() for name, low, high, period_s in pairs) + (
@@ -368,7 +366,7 @@ def render(
     seconds:float,    # length, s
     sr:int=SR,        # sample rate, Hz
 ) -> np.ndarray:      # float64, RMS 1, `(n_samples,)`
-    "The sound of a recipe."
+    "Synthesise a recipe."
     preset = _preset(preset)
     voices = [(f0_hz, gain * f0_hz ** preset.swell if preset.swell else gain)
               for f0_hz, gain in _voices(preset, seconds, sr)]
@@ -393,7 +391,7 @@ def _draw_sweep(kind, rng):
 
 # %% ../nbs/16_sirens.ipynb #f3e46e1f
 def _draw_hi_lo(kind, rng):
-    "Two notes, near a published pair or anywhere, switched, gliding or ringing."
+    "Two notes, near a published pair or anywhere; switched, gliding or trumpets."
     pairs = [pair for _, pairs in _PAIRS.values() for pair in pairs]
     _, low_hz, high_hz, _ = pairs[rng.integers(len(pairs))]
     ratio = high_hz / low_hz
@@ -402,9 +400,9 @@ def _draw_hi_lo(kind, rng):
     low_hz, ratio = (x * rng.uniform(0.97, 1.03) for x in (low_hz, ratio))
     tune = dict(low_hz=max(low_hz, 360), ratio=ratio, period_s=2 * rng.uniform(0.3, 1.0),
                 phase=rng.uniform())
-    way = rng.uniform()
-    if way < 0.2: tune["ring_s"] = rng.uniform(0.04, 0.4)
-    elif way < 0.5: tune["glide_s"] = rng.uniform(0.01, 0.08)
+    change = rng.uniform()
+    if change < 0.2: tune["ring_s"] = rng.uniform(0.04, 0.4)
+    elif change < 0.5: tune["glide_s"] = rng.uniform(0.01, 0.08)
     return tune
 
 # %% ../nbs/16_sirens.ipynb #ebb0f6ea
@@ -416,7 +414,7 @@ def _draw_blown(kind, rng):
                 off_s=off_s, phase=0.8 * rng.uniform() * on_s / (on_s + off_s))
 
 def _draw_rotor(kind, rng):
-    "A motor, how long it is pressed, and the ports."
+    "A motor, how long it runs, and the ports."
     up_s, down_s = rng.uniform(0.8, 4), rng.uniform(3, 10)
     rows = ((1,), (1, 6 / 5), (1, 5 / 4), (1, 4 / 3), (1, 3 / 2))
     return dict(top_hz=400 * 4 ** rng.uniform(), on_s=up_s * rng.uniform(1, 3), up_s=up_s,
@@ -425,7 +423,7 @@ def _draw_rotor(kind, rng):
 
 # %% ../nbs/16_sirens.ipynb #fd83f97b
 def _draw_overtones(kind, rng):
-    "Overtones of one of WAVES, tilted and shaken."
+    "Overtones of one of WAVES, tilted and varied at random."
     wave = "sawtooth" if kind == "air horn" else WAVES[rng.integers(kind == "mechanical", 4)]
     k = np.arange(1, 25)
     strengths = overtones(wave, len(k), drive=rng.uniform(1, 8), bias=rng.uniform(-0.4, 0.4))
@@ -443,12 +441,12 @@ def _draw_horn(kind, rng):
 # %% ../nbs/16_sirens.ipynb #2c015e75
 def draw(
     kind:str,                   # one of KINDS
-    rng:np.random.Generator,    # source of chance
+    rng:np.random.Generator,    # random generator
 ) -> Preset:                    # a recipe
     "The recipe of a randomly drawn vehicle."
     tune = {"hi-lo": _draw_hi_lo, "air horn": _draw_blown, "mechanical": _draw_rotor}.get(
         kind, _draw_sweep)
-    return Preset(f"a random {kind}", kind, "anywhere", "drawn near published figures where there are any",
+    return Preset(f"a random {kind}", kind, "anywhere", "drawn near published figures, if any",
                   tune(kind, rng), _draw_overtones(kind, rng), _draw_horn(kind, rng),
                   swell=rng.uniform(-0.5, 0.5) if kind in ("wail", "yelp", "rumbler") else 0.0,
                   deep=rng.uniform(0.5, 1.5) if kind == "rumbler" else 0.0)
@@ -456,10 +454,10 @@ def draw(
 def siren(
     kind:str,                   # one of KINDS
     seconds:float,              # length, s
-    rng:np.random.Generator,    # source of chance
+    rng:np.random.Generator,    # random generator
     sr:int=SR,                  # sample rate, Hz
 ) -> np.ndarray:                # float64, RMS 1, `(n_samples,)`
-    "A siren as a randomly drawn vehicle might have it."
+    "Synthesise a siren of a randomly drawn vehicle."
     return render(draw(kind, rng), seconds, sr)
 
 # %% ../nbs/16_sirens.ipynb #45300103
@@ -467,8 +465,8 @@ _CREWS = (("wail",), ("yelp",), ("hi-lo",), ("hi-lo",), ("mechanical",), ("wail"
           ("wail", "yelp", "phaser"), ("wail", "yelp", "hi-lo"), ("wail", "yelp", "rumbler"),
           ("wail", "mechanical"), ("hi-lo", "yelp"), ("yelp", "phaser"))
 
-def _stretches(kinds, seconds, rng):
-    "Which kind sounds from when to when: (kind, onset_s, offset_s), in order, without overlap."
+def _segments(kinds, seconds, rng):
+    "Which kind sounds when: (kind, onset_s, offset_s), in order, without overlap."
     at_s = rng.uniform(0.5, 3) if seconds > 6 and rng.uniform() < 0.25 else 0.0
     steady, last, plan = rng.uniform() < 0.35, None, []
     while not plan or seconds - at_s > 0.5:
@@ -481,8 +479,8 @@ def _stretches(kinds, seconds, rng):
     return plan
 
 # %% ../nbs/16_sirens.ipynb #821824a9
-def _again(preset, seconds, rng, sr):
-    "A recipe from a new phase, or as one blast, with soft ends."
+def _segment_wav(preset, seconds, rng, sr):
+    "The sound of one segment: from a new phase, or as one blast, with soft ends."
     new = {"phase": 0, "on_s": 9} if preset.kind == "air horn" else {"phase": rng.uniform()}
     preset = replace(preset, tune=preset.tune | new)
     wav, n = render(preset, seconds, sr), rng.uniform(0.005, 0.02) * sr
@@ -490,7 +488,7 @@ def _again(preset, seconds, rng, sr):
     return wav * ramp * ramp[::-1]
 
 def _blasts(plan, rng):
-    "Blasts of an air horn over some of the stretches."
+    "Blasts of an air horn over some of the segments."
     for _, on_s, off_s in plan:
         length_s = rng.uniform(0.4, 2)
         if rng.uniform() < 0.4 and off_s - on_s > length_s:
@@ -500,19 +498,20 @@ def _blasts(plan, rng):
 # %% ../nbs/16_sirens.ipynb #9fb6e20c
 def program(
     seconds:float,              # length, s
-    rng:np.random.Generator,    # source of chance
+    rng:np.random.Generator,    # random generator
     sr:int=SR,                  # sample rate, Hz
-) -> tuple:                     # float64 `(n_samples,)`, RMS 1 where it sounds; and its segments
-    "What a crew plays. Segments are (kind, onset_s, offset_s); blasts lie over other kinds."
+) -> tuple:                     # float64 `(n_samples,)`, RMS 1 where active; and its segments
+    "Sirens as a crew plays them. Segments are (kind, onset_s, offset_s); blasts may overlap them."
     wav, kinds = np.zeros(_n_samples(seconds, sr)), _CREWS[rng.integers(len(_CREWS))]
-    cars = {kind: draw(kind, rng) for kind in (*kinds, "air horn")}
-    same = {"horn": _draw_horn("wail", rng), "harmonics": _draw_overtones("wail", rng)}
-    plan, sounding = _stretches(kinds, seconds, rng), np.zeros(len(wav), bool)
+    presets = {kind: draw(kind, rng) for kind in (*kinds, "air horn")}
+    shared = {"horn": _draw_horn("wail", rng), "harmonics": _draw_overtones("wail", rng)}
+    plan, active = _segments(kinds, seconds, rng), np.zeros(len(wav), bool)
     if rng.uniform() < 0.4: plan = sorted([*plan, *_blasts(plan, rng)], key=lambda s: s[1])
     for kind, on_s, off_s in plan:
-        car = cars[kind] if kind in _VOICES else replace(cars[kind], **same)
-        part = _again(car, off_s - on_s, rng, sr)
+        preset = presets[kind]
+        if kind not in _VOICES: preset = replace(preset, **shared)
+        part = _segment_wav(preset, off_s - on_s, rng, sr)
         here = slice(round(on_s * sr), round(on_s * sr) + len(part))
         wav[here] += part[:len(wav[here])]
-        sounding[here] = True
-    return wav / rms(wav[sounding]), plan
+        active[here] = True
+    return wav / rms(wav[active]), plan

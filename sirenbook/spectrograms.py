@@ -8,7 +8,7 @@ __all__ = ['tukey', 'log_spectrogram', 'standardize', 'mel_filters', 'mel_power'
 # %% ../nbs/02_spectrograms.ipynb #37e45ccd
 from functools import lru_cache
 import numpy as np
-from numpy.lib.stride_tricks import as_strided, sliding_window_view
+from numpy.lib.stride_tricks import sliding_window_view
 from .audio import SR
 from .errors import SirenbookError
 
@@ -22,33 +22,37 @@ def tukey(
     return np.where(edge < 1, 0.5 * (1 - np.cos(np.pi * edge)), 1.0)
 
 # %% ../nbs/02_spectrograms.ipynb #7248172b
-def _recording_beneath(chunks, hop_length):
-    "The waveform that chunks are a view of, and the frames from one to the next; or None."
+def _frames_between(chunks, hop_length):
+    "How many frames apart chunks of one recording start; 0 if they do not share its memory."
     step, item = chunks.strides
-    if len(chunks) < 2 or item != chunks.itemsize or step % (item * hop_length): return None
-    step //= item
-    if not 0 < step < chunks.shape[1]: return None
-    length = (len(chunks) - 1) * step + chunks.shape[1]
-    return as_strided(chunks, (length,), (item,), writeable=False), step // hop_length
+    if len(chunks) < 2 or item != chunks.itemsize or step % (item * hop_length): return 0
+    return step // (item * hop_length) if 0 < step < item * chunks.shape[1] else 0
 
-# %% ../nbs/02_spectrograms.ipynb #5764429d
-def _log_frames(wav, sr, nperseg, hop_length, eps, out):
-    "Log power of every frame of `wav`, written into `out` (n_frames, n_bins)."
+_BLOCK = 128  # frames transformed at once: few enough for the cache, so many that calls cost little
+
+def _log_power(nperseg, sr, eps):
+    "A function that writes the log power of frames into `out`, in memory that it uses again."
     window = tukey(nperseg)
     window *= nperseg * np.sqrt(2 / (sr * np.sum(window ** 2)))  # one-sided power per hertz, after
     window = window.astype(np.float32)          # norm="forward" below, which keeps numpy in 32 bits
-    average = np.full(nperseg, 1 / nperseg, np.float32)
-    frames = sliding_window_view(wav, nperseg)[::hop_length]
-    for i in range(0, len(frames), 256):
-        block = frames[i:i + 256].copy()
-        block -= (block @ average)[:, None]
-        block *= window
-        spectrum, power = np.fft.rfft(block, norm="forward"), out[i:i + 256]
-        np.add(np.square(spectrum.real), np.square(spectrum.imag), out=power)
-        power[:, 0] /= 2                                # 0 Hz and sr/2 have no mirror image
-        if nperseg % 2 == 0: power[:, -1] /= 2
-        power += np.float32(eps)
-        np.log(power, out=power)
+    average, eps = np.full(nperseg, 1 / nperseg, np.float32), np.float32(eps)
+    room = np.empty((_BLOCK, nperseg), np.float32)
+    squares = np.empty((_BLOCK, nperseg // 2 + 1), np.float32)
+    def write(frames, out):
+        for i in range(0, len(frames), _BLOCK):
+            power = out[i:i + _BLOCK]
+            block = room[:len(power)]
+            block[:] = frames[i:i + _BLOCK]
+            block -= (block @ average)[:, None]
+            block *= window
+            spectrum = np.fft.rfft(block, norm="forward")
+            np.square(spectrum.real, out=power)
+            power += np.square(spectrum.imag, out=squares[:len(power)])
+            power[:, 0] /= 2                            # 0 Hz and sr/2 have no mirror image
+            if nperseg % 2 == 0: power[:, -1] /= 2
+            power += eps
+            np.log(power, out=power)
+    return write
 
 # %% ../nbs/02_spectrograms.ipynb #d6233360
 def log_spectrogram(
@@ -63,29 +67,32 @@ def log_spectrogram(
     if chunks.ndim != 2 or not 0 <= noverlap < nperseg <= chunks.shape[1]:
         raise SirenbookError(f"chunks of shape {chunks.shape} do not hold frames of "
                              f"{nperseg} samples that share {noverlap}")
-    hop_length = nperseg - noverlap
-    n_frames, n_bins = 1 + (chunks.shape[1] - nperseg) // hop_length, nperseg // 2 + 1
-    out = np.empty((len(chunks), n_frames, n_bins), np.float32)
-    shared = _recording_beneath(chunks, hop_length)
-    if shared is None:
-        for x, wav in zip(out, chunks): _log_frames(wav, sr, nperseg, hop_length, eps, x)
-        return out
-    wav, step = shared
-    whole = np.empty((1 + (len(wav) - nperseg) // hop_length, n_bins), np.float32)
-    _log_frames(wav, sr, nperseg, hop_length, eps, whole)
-    for i, x in enumerate(out): x[:] = whole[i * step:i * step + n_frames]
+    frames = sliding_window_view(chunks, nperseg, axis=1)[:, ::nperseg - noverlap]
+    out = np.empty((*frames.shape[:2], nperseg // 2 + 1), np.float32)
+    step, write = _frames_between(chunks, nperseg - noverlap), _log_power(nperseg, sr, eps)
+    for i, x in enumerate(out):
+        known = out[i - 1, step:] if step and i else x[:0]  # frames that the chunk before has too
+        x[:len(known)] = known
+        write(frames[i, len(known):], x[len(known):])
     return out
 
 # %% ../nbs/02_spectrograms.ipynb #f6cc804c
 def standardize(
     x:np.ndarray,  # features, `(..., n_frames, n_bins)`
+    *,
+    out=None,      # float32 array of the same shape for the result, which may be `x` itself
 ) -> np.ndarray:   # float32, same shape; each bin has mean 0 and deviation 1 (0 if constant)
     "Standardise every frequency bin over the time of its chunk; a constant bin becomes zero."
     x = np.asarray(x, np.float32)
-    out, average = np.empty_like(x), np.full(x.shape[-2], 1 / x.shape[-2], np.float32)
+    if out is None: out = np.empty_like(x)
+    if out.shape != x.shape or out.dtype != np.float32:
+        raise SirenbookError(f"out must be float32 of shape {x.shape}, not {out.dtype} "
+                             f"of shape {out.shape}")
+    average = np.full(x.shape[-2], 1 / x.shape[-2], np.float32)
+    squares = np.empty(x.shape[-2:], np.float32)
     for i in np.ndindex(x.shape[:-2]):          # chunk by chunk, so that each stays in the cache
         np.subtract(x[i], average @ x[i], out=out[i])
-        spread = np.sqrt(average @ np.square(out[i]))
+        spread = np.sqrt(average @ np.square(out[i], out=squares))
         out[i] /= np.where(spread > 1e-4, spread, np.inf)
     return out
 
@@ -104,13 +111,13 @@ def mel_filters(
     falling = (edge[2:] - f) / (edge[2:] - edge[1:-1])
     return np.maximum(0, np.minimum(rising, falling))
 
-# %% ../nbs/02_spectrograms.ipynb #d3464662
 @lru_cache(8)
 def _bands(sr, n_fft, **bands):
     "A window and mel filters, made once."
     return (np.hanning(n_fft + 1)[:-1].astype(np.float32),
             mel_filters(sr, n_fft, **bands).astype(np.float32))
 
+# %% ../nbs/02_spectrograms.ipynb #d3464662
 def mel_power(
     wav:np.ndarray,         # waveform, `(n_samples,)`
     sr:int=SR,              # sample rate, Hz
@@ -132,6 +139,7 @@ def mel_power(
         np.matmul(power, filters, out=out[i:i + 128])
     return out
 
+# %% ../nbs/02_spectrograms.ipynb #906f3872
 def log_mel(
     wav:np.ndarray,         # waveform, `(n_samples,)`
     sr:int=SR,              # sample rate, Hz
@@ -163,9 +171,8 @@ def pcen(
     if not ((0 < positive) & (positive < np.inf)).all() or not (0 <= gain < np.inf > bias >= 0):
         raise SirenbookError("pcen needs time_constant_s, frames_per_s, power_exponent and eps "
                              "above 0, and gain and bias of 0 or more")
-    memory = 2 * (time_constant_s * frames_per_s) ** 2
+    memory, recent = 2 * (time_constant_s * frames_per_s) ** 2, power.copy()
     b = (np.sqrt(1 + 2 * memory) - 1) / memory      # librosa's way from a time constant to b
-    recent = power.copy()
     for t in range(1, power.shape[-2]):
         recent[..., t, :] = (1 - b) * recent[..., t - 1, :] + b * power[..., t, :]
     louder = power * (eps + recent) ** -gain + bias

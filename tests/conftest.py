@@ -8,15 +8,22 @@ BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    "The folder of the site, rendered once from the outputs that are stored in the notebooks, for all processes that share the tests."
+    """The folder of the site, rendered once from the outputs that are stored in the notebooks, for
+    all processes that share the tests."""
     room = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ: room = room.parent
     out = room/"site"/"docs"
     with open(room/"site.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not out.exists():
-            done = subprocess.run([sys.executable, ROOT/"tools"/"book.py", "site", "--out", out], capture_output=True, text=True, cwd=ROOT)
-            if done.returncode: pytest.fail(f"the site could not be rendered: {done.stderr.strip()}", pytrace=False)
+            done = subprocess.run(
+                [sys.executable, ROOT / "tools" / "book.py", "site", "--out", out],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+            )
+            if done.returncode:
+                pytest.fail(f"the site could not be rendered: {done.stderr.strip()}", pytrace=False)
     return out
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -39,18 +46,37 @@ def browser():
     "A Chromium without a window."
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        sentence = f"there is no browser here (looked for {', '.join(BROWSERS)}), so the site was not looked at"
-        pytest.fail(sentence) if os.environ.get("CI", "").lower() in ("1", "true", "yes") else pytest.skip(sentence)
+        sentence = (
+            f"there is no browser here (looked for {', '.join(BROWSERS)}), so the site was "
+            f"not looked at"
+        )
+        pytest.fail(sentence) if os.environ.get("CI", "").lower() in (
+            "1",
+            "true",
+            "yes",
+        ) else pytest.skip(sentence)
     from playwright.sync_api import sync_playwright
     with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"])
+        b = p.chromium.launch(
+            executable_path=path,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--autoplay-policy=no-user-gesture-required",
+            ],
+        )
         yield b
         b.close()
 
 @pytest.fixture
 def visit(browser, address):
-    "`visit(name, width)` opens a page of the site with the network shut; whatever it complains of is in `page.trouble`."
+    """`visit(name, width)` opens a page of the site with the network shut; whatever it complains
+    of is in `page.trouble`."""
     contexts = []
     def visit(name, width=1280, height=900, theme="light"):
         context = browser.new_context(viewport=dict(width=width, height=height), color_scheme=theme)
@@ -64,9 +90,13 @@ def visit(browser, address):
             page.trouble.append(f"asked the network for {url}")
             route.abort()
         context.route("**/*", gate)
-        page.on("console", lambda m: m.type == "error" and page.trouble.append(f"console: {m.text}"))
+        page.on(
+            "console", lambda m: m.type == "error" and page.trouble.append(f"console: {m.text}")
+        )
         page.on("pageerror", lambda e: page.trouble.append(f"script: {e}"))
-        page.on("response", lambda r: r.status >= 400 and page.trouble.append(f"{r.status} for {r.url}"))
+        page.on(
+            "response", lambda r: r.status >= 400 and page.trouble.append(f"{r.status} for {r.url}")
+        )
         page.goto(address + name, wait_until="load")
         return page
     yield visit

@@ -2,23 +2,26 @@
 import os, select, signal, subprocess, sys, time
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from shared import ROOT, complains, is_sentence, write
-from sirenbook import __version__, recordings
+from shared import ROOT, complains, fresh, is_sentence
+from sirenbook import __version__, recordings, rendering
 from sirenbook.cli import main
+from sirenbook.errors import SirenbookFileError, warn
 from sirenbook.recordings import load_dataset
 from sirenbook.rendering import render_dataset
-from sirenbook.errors import SirenbookFileError
 
 PROGRAM = [sys.executable, "-c", "import sys; from sirenbook.cli import main; sys.exit(main())"]
 
 def ask(n=4, seed=5, seconds=2, out="set", *more):
     "The words that ask for `n` scenes."
-    return ["dataset", "roadside", "--hours", str(n * seconds / 3600), "--seed", str(seed), "--seconds", str(seconds), "--out", str(out), *more]
+    return ["dataset", "roadside", "--hours", str(n * seconds / 3600), "--seed", str(seed),
+            "--seconds", str(seconds), "--out", str(out), *more]
 
-def content(folder): return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+def content(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*")
+            if p.is_file()}
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch): monkeypatch.chdir(tmp_path)
@@ -28,7 +31,8 @@ def said(capsys):
     "What went to stderr, which is one sentence of the command."
     def said():
         text = capsys.readouterr().err
-        assert text.startswith("sirenbook: ") and text.endswith("\n") and is_sentence(text.strip()), text
+        assert text.startswith("sirenbook: ") and text.endswith("\n"), text
+        assert is_sentence(text.strip()), text
         return text
     return said
 
@@ -39,21 +43,39 @@ def test_it_is_installed():
     [command] = entry_points(group="console_scripts", name="sirenbook")
     assert command.load() is main
     program = Path(sys.executable).with_name("sirenbook")
-    if not program.exists(): pytest.skip(f"the environment was made without installing the command: there is no {program}")
-    assert subprocess.run([program, "--version"], capture_output=True, text=True).stdout == f"sirenbook {__version__}\n"
+    if not program.exists():
+        pytest.skip(f"the command is not installed in this environment: there is no {program}")
+    assert subprocess.run([program, "--version"], capture_output=True,
+                          text=True).stdout == f"sirenbook {__version__}\n"
 
 def test_version(capsys):
     with pytest.raises(SystemExit) as end: main(["--version"])
     assert end.value.code == 0 and capsys.readouterr().out == f"sirenbook {__version__}\n"
 
+def test_the_package_is_a_program(tmp_path):
+    def run(*words):
+        return subprocess.run([sys.executable, "-m", "sirenbook", *words], cwd=tmp_path, text=True,
+                              env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"sirenbook {__version__}\n")
+    done = run("detect", "nowhere.wav")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "sirenbook: nowhere.wav: there is no such file\n"
+    assert fresh("import sirenbook.__main__; print('imported')") == "imported"
+
 def test_version_is_quick():
-    code = "import sys; from sirenbook.cli import main\ntry: main(['--version'])\nfinally: print(*[m for m in ('numpy', 'tqdm', 'soundfile', 'tensorflow') if m in sys.modules])"
+    code = """import sys
+from sirenbook.cli import main
+try: main(['--version'])
+finally: print(*{'numpy', 'tqdm', 'soundfile', 'tensorflow'} & set(sys.modules))"""
     starts = []
     for _ in range(3):
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True,
+                              text=True)
         starts.append(time.perf_counter() - start)
-    assert done.stdout.splitlines() == [f"sirenbook {__version__}", ""], "--version loads what it does not need"
+    lines = done.stdout.splitlines()
+    assert lines == [f"sirenbook {__version__}", ""], "--version loads what it does not need"
     assert min(starts) < .5
 
 def test_roadside(capsys, tmp_path):
@@ -61,7 +83,8 @@ def test_roadside(capsys, tmp_path):
     out, err = capsys.readouterr()
     assert out == "set: 4 scenes of 2 s with their truth, 0.1 minutes in all\n" and not err
     assert len(load_dataset(tmp_path/"set").recordings) == 4
-    assert content(tmp_path/"set") == content(render_dataset("other", 8 / 3600, 5, seconds=2, workers=1))
+    assert content(tmp_path/"set") == content(render_dataset("other", 8 / 3600, 5, seconds=2,
+        workers=1))
 
 def test_scenes_are_of_fifteen_seconds_unless_told(capsys):
     assert main("dataset roadside --hours 0.001 --out set".split()) == 0
@@ -71,31 +94,41 @@ def test_a_bar_where_somebody_watches(tmp_path):
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 80))
-    done = subprocess.run([*PROGRAM, *ask()], stderr=end, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "0"})
+    done = subprocess.run([*PROGRAM, *ask()], stderr=end, stdout=subprocess.PIPE, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "0"})
     shown = os.read(terminal, 10_000).decode() if select.select([terminal], [], [], 1)[0] else ""
     for f in (terminal, end): os.close(f)
-    assert "rendering set:" in shown and done.stdout.startswith("set: 4 scenes") and done.stdout.count("\n") == 1
+    assert "rendering set:" in shown and done.stdout.startswith("set: 4 scenes")
+    assert done.stdout.count("\n") == 1
 
 def test_help_of_every_command(capsys):
-    for words in ([], ["dataset"], ["dataset", "roadside"]):
+    experiments = (["experiment", *name] for name in ([], *([name] for name in NAMES)))
+    for words in ([], ["dataset"], ["dataset", "roadside"], ["download"], *experiments):
         with pytest.raises(SystemExit) as end: main([*words, "--help"])
         assert end.value.code == 0 and "usage: sirenbook" in capsys.readouterr().out
 
 
 # ---- not done
 
-@pytest.mark.parametrize("words", ["datasets", "dataset", "dataset sirens", "dataset roadside", "dataset roadside --out x", "dataset roadside --hours 1",
-                                   "dataset roadside --hours many --out x", "dataset roadside --hours 1 --seed 1.5 --out x", "dataset roadside --hours 1 --out x --workers two"])
+@pytest.mark.parametrize("words", ["datasets", "dataset", "dataset sirens", "dataset roadside",
+                                   "dataset roadside --out x", "dataset roadside --hours 1",
+                                   "dataset roadside --hours many --out x",
+                                   "dataset roadside --hours 1 --seed 1.5 --out x",
+                                   "dataset roadside --hours 1 --out x --workers two"])
 def test_wrong_usage(words, capsys, tmp_path):
     with pytest.raises(SystemExit) as end: main(words.split())
-    assert end.value.code == 2 and "usage: sirenbook" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert end.value.code == 2 and "usage: sirenbook" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 def test_nothing_asked_is_answered_with_what_there_is_to_ask(capsys):
     assert main([]) == 2
     out, err = capsys.readouterr()
-    assert not out and "usage: sirenbook" in err and all(f"\n    {command} " in err for command in ("detect", "listen", "dataset", "download", "train"))
+    assert not out and "usage: sirenbook" in err
+    commands = "detect", "listen", "dataset", "download", "train", "experiment"
+    assert all(f"\n    {command}" in err for command in commands)
 
-@pytest.mark.parametrize("given, word", [("--hours 0", "hours"), ("--hours -1", "hours"), ("--hours nan", "hours"), ("--hours inf", "hours"), ("--seed -1", "seed"),
+@pytest.mark.parametrize("given, word", [("--hours 0", "hours"), ("--hours -1", "hours"),
+    ("--hours nan", "hours"), ("--hours inf", "hours"), ("--seed -1", "seed"),
                                          ("--seconds 0", "seconds"), ("--workers 0", "workers")])
 def test_numbers_that_cannot_be(given, word, said, tmp_path):
     assert main(ask() + given.split()) == 2
@@ -118,25 +151,31 @@ def test_another_seed(said):
 
 def test_a_full_disk(said, monkeypatch):
     def full(*args): raise OSError(28, "No space left on device")
-    monkeypatch.setattr(recordings, "_put", full)
+    monkeypatch.setattr(os, "replace", full)
     assert main(ask(2, 5, 2, "set", "--workers", "1")) == 1
-    assert "set: the disk is full" in said()
+    text = said()
+    assert text.startswith("sirenbook: set") and "the disk is full" in text
 
 def test_ctrl_c(said, monkeypatch):
     def stop(*args, **kwargs): raise KeyboardInterrupt
-    monkeypatch.setattr(recordings, "render_scene", stop)
+    monkeypatch.setattr(rendering, "render_scene", stop)
     assert main(ask(2, 5, 2, "set", "--workers", "1")) == 130
     assert "0 of 2 scenes" in said()
-    monkeypatch.setattr(recordings, "render_dataset", stop)
+    monkeypatch.setattr(rendering, "render_dataset", stop)
     assert main(ask(2)) == 130
     assert said() == "sirenbook: stopped\n"
 
 def start(words, folder):
     "The command in a process and a group of its own, ready to be interrupted as from a terminal."
-    return subprocess.Popen([*PROGRAM, *words], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                            start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    return subprocess.Popen([*PROGRAM, *words], cwd=folder,
+                            env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE,
+                            stdout=subprocess.PIPE, text=True,
+                            start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT,
+        signal.SIG_DFL))
 
-def rows(folder): return (folder/recordings.JOURNAL).read_text().count("\n") - 1 if (folder/recordings.JOURNAL).exists() else 0
+def rows(folder):
+    journal = folder/recordings.JOURNAL
+    return journal.read_text().count("\n") - 1 if journal.exists() else 0
 
 @pytest.mark.parametrize("whom", ["it alone", "its group", "killed"])
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -150,32 +189,75 @@ def test_interrupted_midway(whom, workers, tmp_path):
     else: os.kill(run.pid, signal.SIGKILL)
     _, err = run.communicate(timeout=30)
     if whom != "killed":
-        assert run.returncode == 130 and err.startswith("sirenbook: set: stopped with ") and is_sentence(err.strip()), err
-        assert not list((tmp_path/"set").rglob(".*"))
-    time.sleep(.2)  # whom the killed one started need a moment to notice
-    done = {name: (tmp_path/"set"/name).stat().st_mtime_ns for name in content(tmp_path/"set") if name.endswith(".flac")}
+        assert run.returncode == 130 and is_sentence(err.strip()), err
+        assert err.startswith("sirenbook: set: stopped with "), err
+        assert {p.name for p in (tmp_path/"set").rglob(".*")} <= {".lock"}
+    time.sleep(.2)  # processes that the killed one started need a moment to notice
+    done = {name: (tmp_path/"set"/name).stat().st_mtime_ns for name in content(tmp_path/"set")
+            if name.endswith(".flac")}
     assert 3 <= len(done) < N and not (tmp_path/"set"/"manifest.csv").exists()
-    with complains("set", "unfinished", f"--hours {N * .5 / 3600}", kind=SirenbookFileError): load_dataset(tmp_path/"set")
+    with complains("set", "unfinished", f"--hours {N * .5 / 3600}", kind=SirenbookFileError):
+        load_dataset(tmp_path/"set")
     again = start(words, tmp_path)
     assert again.communicate(timeout=60)[1] == "" and again.returncode == 0
     kept = sum((tmp_path/"set"/name).stat().st_mtime_ns == t for name, t in done.items())
     assert kept >= len(done) - int(workers), "what was finished was made again"
-    assert content(tmp_path/"set") == content(render_dataset(tmp_path/"other", N * .5 / 3600, 5, seconds=.5, workers=1))
+    assert content(tmp_path/"set") == content(render_dataset(tmp_path/"other", N * .5 / 3600, 5,
+        seconds=.5, workers=1))
 
-def test_warnings_are_sentences(said, monkeypatch, tmp_path):
-    for c in recordings.CLASSES:
-        for k in range(2): write(tmp_path/"twice"/c/f"{k}.wav", np.random.default_rng([k, len(c)]).normal(0, .1, 48000))
-    write(tmp_path/"twice"/"emergency"/"again.wav", .5 * np.random.default_rng([0, 9]).normal(0, .1, 48000)[8000:])
-    from sirenbook import results
-    monkeypatch.setattr(results, "run_experiments", lambda names, *rest, **more: load_dataset(names[0]))
-    assert main(["experiment", "twice", "--out", "r.csv"]) == 0
-    assert "again.wav" in said()
+# ---- experiments
 
-@pytest.mark.parametrize("words, asked", [([], "run_experiments"), (["--across"], "run_across")])
-def test_experiment_asks_for_what_was_said(monkeypatch, capsys, words, asked):
-    from sirenbook import results
+NAMES = "verdict", "ablations", "shortcuts", "duplicates", "transfer", "detector"
+
+@pytest.fixture
+def experiment(monkeypatch):
+    "`experiment(name, run)` puts a stand-in with this `run` in the place of an experiment."
+    def experiment(name, run):
+        monkeypatch.setitem(sys.modules, f"sirenbook.experiments.{name}", SimpleNamespace(run=run))
+    return experiment
+
+@pytest.mark.parametrize("name", NAMES)
+def test_experiment_calls_run_with_what_was_given(name, experiment, capsys):
     calls = []
-    for name in ("run_experiments", "run_across"):
-        monkeypatch.setattr(results, name, lambda names, out, folds, name=name, **more: calls.append((name, names, out, folds)))
-    assert main(["experiment", "roadside", "esvs", "--folds", "0", "2", "--out", "r.csv", *words]) == 0
-    assert calls == [(asked, ["roadside", "esvs"], "r.csv", [0, 2])] and capsys.readouterr().out == "r.csv: complete for roadside, esvs\n"
+    experiment(name, lambda datasets=None, out="?", **options: calls.append((datasets, out,
+        options)))
+    assert main(["experiment", name]) == 0
+    assert capsys.readouterr().out == f"data: holds all results of {name}\n"
+    assert main(["experiment", name, "--datasets", "roadside", "esvs", "--out", "mine"]) == 0
+    assert calls == [(None, "data", {}), (["roadside", "esvs"], "mine", {})]
+
+@pytest.mark.parametrize("words, options", [
+    ("verdict --folds 0 2", {"folds": [0, 2]}),
+    ("verdict --split grouped", {"splits": ["grouped"]}),
+    ("verdict --across --folds 1", {"across": True, "folds": [1]}),
+    ("ablations --folds 4", {"folds": [4]}),
+    ("shortcuts --folds 0 1", {"folds": [0, 1]}),
+    ("transfer --seeds 3 4 --tested-on mine", {"seeds": [3, 4], "tested_on": "mine"}),
+    ("detector --folder work --hours 2.5", {"folder": "work", "hours": 2.5})])
+def test_options_of_experiments(words, options, experiment):
+    calls, (name, *_) = [], words.split()
+    experiment(name, lambda datasets, out, **options: calls.append(options))
+    assert main(["experiment", *words.split()]) == 0 and calls == [options]
+
+@pytest.mark.parametrize("words", [
+    "", "lottery", "verdict --folds 5", "verdict --folds", "verdict --split all",
+    "transfer --folds 1", "detector --hours many", "verdict roadside", "verdict --datasets"])
+def test_wrong_usage_of_experiment(words, experiment, capsys):
+    for name in NAMES: experiment(name, lambda *args, **options: pytest.fail("it was run"))
+    with pytest.raises(SystemExit) as end: main(["experiment", *words.split()])
+    assert end.value.code == 2 and "usage: sirenbook " in capsys.readouterr().err
+
+def test_errors_of_experiments(experiment, said):
+    def refuse(datasets, out): raise SirenbookFileError(f"{out}: there is no such folder")
+    experiment("transfer", refuse)
+    assert main("experiment transfer --out nowhere".split()) == 1
+    assert said() == "sirenbook: nowhere: there is no such folder\n"
+    def stop(datasets, out): raise KeyboardInterrupt("stopped with 3 of 9 runs done")
+    experiment("transfer", stop)
+    assert main("experiment transfer".split()) == 130
+    assert said() == "sirenbook: stopped with 3 of 9 runs done\n"
+
+def test_warnings_are_sentences(experiment, said):
+    experiment("verdict", lambda datasets, out: warn(f"{datasets[0]}: two recordings are alike"))
+    assert main("experiment verdict --datasets twice".split()) == 0
+    assert said() == "sirenbook: twice: two recordings are alike\n"

@@ -7,20 +7,23 @@ import pytest
 from shared import write_folder
 from sirenbook import chunks, networks, recordings, spectrograms, training
 from sirenbook.chunks import Chunks, chunk, group_split, random_split
-from sirenbook.errors import SirenbookError
+from sirenbook.detector import Detector
+from sirenbook.errors import SirenbookError, SirenbookFileError
 from sirenbook.spectrograms import log_spectrogram, standardize
 
 MINUTES = 22.920290625, 27.160834375  # the article's recordings: emergency, non-emergency
 SHAPES = {"samples": (32000, 1), "frames": (200, 160), "spectrogram": (199, 161)}
 
-def silence(n_samples): return np.broadcast_to(np.float32(0), n_samples)  # as long as you like, in four bytes
+# as long as you like, in four bytes
+def silence(n_samples): return np.broadcast_to(np.float32(0), n_samples)
 
 def noise(seconds, seed=0):
     "What a street is like to a microphone: noise that falls with frequency, now loud, now soft."
     rng = np.random.default_rng(seed)
     n = round(16000 * seconds)
     spectrum = np.fft.rfft(rng.standard_normal(n)) / (1 + np.arange(n // 2 + 1) / (0.02 * n))
-    wav = np.fft.irfft(spectrum, n) * np.exp(np.interp(np.arange(n), np.linspace(0, n, 8), rng.uniform(-3, 0, 8)))
+    wav = np.fft.irfft(spectrum, n) * np.exp(np.interp(np.arange(n), np.linspace(0, n, 8),
+        rng.uniform(-3, 0, 8)))
     return (0.5 * wav / np.abs(wav).max()).astype(np.float32)
 
 @pytest.fixture(scope="module")
@@ -41,11 +44,18 @@ def article():
     (networks.lstm, "input_shape, wiring='printed'"),
     (training.train, "model, train, validation, epochs=10, batch_size=32, seed=0"),
     (training.evaluate, "model, test"),
-], ids=lambda o: getattr(o, "__name__", ""))
+    (recordings.load_wav, "path, sr=16000"),
+    (Detector.pretrained, "operating_point=None, precision='float', weights='default'"),
+    (Detector.score, "self, wav_or_path, sr=None"),
+    (Detector.events, "self, wav_or_path, threshold=None, operating_point=None, sr=None"),
+    (Detector.threshold_at, "self, operating_point"),
+], ids=lambda o: getattr(o, "__qualname__", ""))
 def test_signature(function, wanted):
     given = [p for p in inspect.signature(function).parameters.values() if p.kind != p.KEYWORD_ONLY]
-    assert ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in given) == wanted
-    assert all(p.default is not p.empty for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY)
+    assert ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+                     for p in given) == wanted
+    assert all(p.default is not p.empty for p in inspect.signature(function).parameters.values()
+               if p.kind == p.KEYWORD_ONLY)
 
 def test_dataset(tmp_path):
     data = recordings.load_dataset(write_folder(tmp_path/"mine"))
@@ -53,8 +63,10 @@ def test_dataset(tmp_path):
     assert [r.label for r in data.recordings] == ["emergency"] * 2 + ["non-emergency"] * 2
     for r in data.recordings:
         assert r.wav.dtype == np.float32 and r.wav.shape == (48000,) and np.abs(r.wav).max() <= 1
-        assert r.sr == 16000 and r.seconds == 3 and isinstance(r.group, str) and Path(r.path).is_file()
-    assert len({r.group for r in data.recordings}) == 4, "without a manifest every file is a group of its own"
+        assert r.sr == 16000 and r.seconds == 3 and isinstance(r.group, str)
+        assert Path(r.path).is_file()
+    groups = {r.group for r in data.recordings}
+    assert len(groups) == 4, "without a manifest every file is a group of its own"
 
 def test_rate_of_a_dataset(tmp_path):
     data = recordings.load_dataset(write_folder(tmp_path/"mine", n=1), sr=8000)
@@ -64,12 +76,13 @@ def test_manifest_gives_groups(tmp_path):
     folder = write_folder(tmp_path/"mine", n=3)
     rows = [f"{c}/{k}.wav,{c},{c[0]}{min(k, 1)}" for c in recordings.CLASSES for k in range(3)]
     (folder/"manifest.csv").write_text("\n".join(["file,label,group", *rows]), encoding="utf-8")
-    assert [r.group for r in recordings.load_dataset(folder).recordings] == ["e0", "e1", "e1", "n0", "n1", "n1"]
+    assert [r.group for r in recordings.load_dataset(folder).recordings] == ["e0", "e1", "e1", "n0",
+        "n1", "n1"]
 
 def test_errors_are_ours():
     assert issubclass(SirenbookError, ValueError)
-    from sirenbook.errors import SirenbookFileError
-    assert issubclass(SirenbookFileError, (SirenbookError)) and issubclass(SirenbookFileError, OSError)
+    assert issubclass(SirenbookFileError, SirenbookError)
+    assert issubclass(SirenbookFileError, OSError)
 
 
 # ---- chunks
@@ -84,7 +97,8 @@ def test_chunk_is_a_window_on_the_waveform():
     wav[16000] = -5
     assert view[0, 16000] == view[1, 0] == -5
 
-@pytest.mark.parametrize("n_samples, n_chunks", [(0, 0), (1, 0), (31999, 0), (32000, 1), (47999, 1), (48000, 2), (144000, 8)])
+@pytest.mark.parametrize("n_samples, n_chunks", [(0, 0), (1, 0), (31999, 0), (32000, 1), (47999, 1),
+                                                 (48000, 2), (144000, 8)])
 def test_number_of_chunks(n_samples, n_chunks):
     view = chunk(silence(n_samples))
     assert view.shape == (n_chunks, 32000) and view.dtype == np.float32 and not view.flags.writeable
@@ -103,14 +117,16 @@ def test_split_of_the_article(article):
     split = random_split(article.y, validation_size=0)
     assert (len(split.train), len(split.validation), len(split.test)) == (2401, 0, 601)
     from sklearn.model_selection import train_test_split
-    train, test = train_test_split(np.arange(3002), stratify=article.y, test_size=0.2, random_state=12)
+    train, test = train_test_split(np.arange(3002), stratify=article.y, test_size=0.2,
+                                   random_state=12)
     assert np.array_equal(split.train, train) and np.array_equal(split.test, test)
     held = random_split(article.y)
-    assert np.array_equal(held.test, test) and set(held.train) | set(held.validation) == set(train) and not set(held.train) & set(held.validation)
+    assert np.array_equal(held.test, test) and set(held.train) | set(held.validation) == set(train)
+    assert not set(held.train) & set(held.validation)
 
 @pytest.mark.parametrize("features", SHAPES)
 def test_shapes_of_the_article(article, features):
-    # The shapes for all 2401 chunks follow from those for a few: (2401, *shape) would be 300 MB each.
+    # The shapes for all 2401 chunks follow from those for a few; all would be 300 MB each.
     few = article.views[0][:5]
     X = networks.inputs(few, SHAPES[features])
     assert X.shape == (5, *SHAPES[features]) and X.dtype == np.float32 and np.isfinite(X).all()
@@ -126,7 +142,8 @@ def test_frames_are_the_chunk_end_to_end():
 def published(chunks, nperseg=320, noverlap=160):
     "The article's recipe, on each chunk by itself."
     from scipy import signal
-    return np.array([np.log(signal.spectrogram(c, fs=16000, nperseg=nperseg, noverlap=noverlap)[2].T.astype(np.float32) + 1e-10) for c in chunks])
+    return np.array([np.log(signal.spectrogram(c, fs=16000, nperseg=nperseg,
+        noverlap=noverlap)[2].T.astype(np.float32) + 1e-10) for c in chunks])
 
 LAYOUTS = {
     "overlapping views": lambda wav: chunk(wav),
@@ -147,10 +164,12 @@ def test_log_spectrogram_is_the_published_recipe(layout):
     assert ours.shape == (len(x), 199, 161) and ours.dtype == np.float32
     np.testing.assert_allclose(ours, published(x), atol=2e-3)
 
-@pytest.mark.parametrize("nperseg, noverlap", [(512, 128), (320, 0), (321, 100), (400, 240), (256, 255), (32000, 160)])
+@pytest.mark.parametrize("nperseg, noverlap", [(512, 128), (320, 0), (321, 100), (400, 240),
+                                               (256, 255), (32000, 160)])
 def test_log_spectrogram_with_other_frames(nperseg, noverlap):
     for x in (chunk(noise(3)), chunk(noise(3)).copy()):
-        np.testing.assert_allclose(log_spectrogram(x, nperseg=nperseg, noverlap=noverlap), published(x, nperseg, noverlap), atol=5e-3)
+        np.testing.assert_allclose(log_spectrogram(x, nperseg=nperseg, noverlap=noverlap),
+                                   published(x, nperseg, noverlap), atol=5e-3)
 
 def test_log_spectrogram_of_nothing():
     assert log_spectrogram(chunk(silence(100))).shape == (0, 199, 161)
@@ -162,8 +181,11 @@ def test_log_spectrogram_leaves_its_input_alone():
     log_spectrogram(chunk(wav))
     assert np.array_equal(wav, before)
 
-@pytest.mark.parametrize("wav", [silence(48000), np.full(48000, .3, np.float32), np.eye(1, 48000, 5000, dtype=np.float32)[0],
-                                 1e-20 * noise(3), noise(3)], ids=["silence", "constant", "one click", "next to nothing", "noise"])
+@pytest.mark.parametrize("wav", [silence(48000), np.full(48000, .3, np.float32),
+                                 np.eye(1, 48000, 5000, dtype=np.float32)[0],
+                                 1e-20 * noise(3), noise(3)],
+                                 ids=["silence", "constant", "one click", "next to nothing",
+                                      "noise"])
 def test_standardize_is_finite(wav):
     x = standardize(log_spectrogram(chunk(wav)))
     assert x.dtype == np.float32 and x.shape == (2, 199, 161) and np.isfinite(x).all()
@@ -172,7 +194,8 @@ def test_standardize_is_finite(wav):
 
 def test_standardize_works_on_each_chunk_and_bin():
     x = log_spectrogram(chunk(noise(6)))
-    np.testing.assert_allclose(standardize(x), (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(standardize(x), (x - x.mean(1, keepdims=True))
+                               / x.std(1, keepdims=True), atol=1e-4)
     np.testing.assert_allclose(standardize(x)[2], standardize(x[2]), atol=1e-6)
 
 
@@ -212,7 +235,8 @@ def check(split, y, groups):
     assert sorted(np.concatenate(parts)) == list(range(len(y))), "each chunk is in one part"
     for i, part in enumerate(parts):
         assert set(y[part]) == set(range(len(recordings.CLASSES))), "both classes are in every part"
-        for other in parts[:i]: assert not set(groups[part]) & set(groups[other]), "no group is in two parts"
+        for other in parts[:i]:
+            assert not set(groups[part]) & set(groups[other]), "no group is in two parts"
 
 @pytest.mark.filterwarnings("ignore:The least populated class")
 @pytest.mark.parametrize("least, most", [(3, 3), (3, 6), (5, 40)])
@@ -229,11 +253,14 @@ def test_group_split_of_groups_with_both_classes():
 def test_group_split_keeps_the_shares():
     y, groups = drawn(1, 40, 60)
     split = group_split(y, groups)
-    assert abs(len(split.test) / len(y) - .2) < .05 and abs(len(split.validation) / len(y) - .16) < .05
-    assert all(abs(np.mean(y[part]) - np.mean(y)) < .1 for part in (split.train, split.validation, split.test))
+    assert abs(len(split.test) / len(y) - .2) < .05
+    assert abs(len(split.validation) / len(y) - .16) < .05
+    assert all(abs(np.mean(y[part]) - np.mean(y)) < .1 for part in (split.train, split.validation,
+        split.test))
 
 def test_a_seed_is_a_split():
     groups = np.repeat([f"{i}" for i in range(20)], 10)
     y = (np.arange(200) >= 100).astype(int)
     a, b, c = (group_split(y, groups, random_state=s) for s in (1, 1, 2))
-    assert np.array_equal(a.test, b.test) and np.array_equal(a.train, b.train) and set(a.test) != set(c.test)
+    assert np.array_equal(a.test, b.test) and np.array_equal(a.train, b.train)
+    assert set(a.test) != set(c.test)

@@ -1,5 +1,7 @@
-"""Downloads, from a server on this computer that is slow, breaks off, lies and fails: nothing is lost, nothing wrong is used."""
-import collections, csv, gzip, hashlib, json, os, re, select, shutil, signal, socket, subprocess, sys, tempfile, time
+"""Downloads from a slow, faulty or lying server on this computer: nothing is lost or wrong."""
+
+import collections, csv, gzip, hashlib, json, os, re, select, shutil, signal, socket, subprocess
+import sys, tempfile, time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from shared import ROOT, Server, complains, fresh, is_sentence, real, write
-from sirenbook import recordings
+from sirenbook import downloads, recordings
 from sirenbook.cli import main
 from sirenbook.downloads import ADDRESSES, Published, download, published
 from sirenbook.recordings import CLASSES, class_index, load_dataset
@@ -23,7 +25,8 @@ def really(name):
         return real(name)
 
 class Handler(BaseHTTPRequestHandler):
-    "Does what `server.faults` says for a path, each once and the last for ever; without a fault it serves well, ranges too."
+    "Follows `server.faults` for a path, each once and the last for ever; else serves well."
+
     def log_message(self, *args): pass
 
     def do_GET(self):
@@ -45,7 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def part(self, content, start):
-        more = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        more = (
+            {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        )
         self.head(206 if start else 200, len(content) - start, **more)
         return content[start:]
 
@@ -63,7 +68,10 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(.02)
     def silent(self, content, start): time.sleep(1)
     def hang_up(self, content, start): self.connection.close()
-    def bad_ranges(self, content, start): self.other_range(content, start) if start else self.good(content, 0)
+
+    def bad_ranges(self, content, start):
+        self.other_range(content, start) if start else self.good(content, 0)
+
     def wrong(self, content, start): self.wfile.write(self.part(bytes(len(content)), start))
     def pointer(self, content, start):  # what a store of large files sends instead of them
         self.head(200, 100)
@@ -91,9 +99,16 @@ class Handler(BaseHTTPRequestHandler):
         self.head(200, len(squeezed), Content_Encoding="gzip")
         self.wfile.write(squeezed)
     def other_range(self, content, start):
-        self.head(206, len(content) - start, Content_Range=f"bytes {start + 1}-{len(content) - 1}/{len(content)}")
+        self.head(
+            206,
+            len(content) - start,
+            Content_Range=f"bytes {start + 1}-{len(content) - 1}/{len(content)}",
+        )
         self.wfile.write(content[start:])
-    def status(self, content, start, n): self.head(n, 0, **{"Location": self.path} if n == 302 else {})
+
+    def status(self, content, start, n):
+        self.head(n, 0, **{"Location": self.path} if n == 302 else {})
+
     def moved(self, content, start): self.head(302, 0, Location=f"/third/{self.file}")
     def moved_to_disk(self, content, start): self.head(302, 0, Location="file:///etc/hostname")
 
@@ -109,9 +124,11 @@ def place(tmp_path, monkeypatch):
     for name in list(os.environ):
         if name.lower().endswith("_proxy"): monkeypatch.delenv(name)
     monkeypatch.setenv("SIRENBOOK_DATA", str(tmp_path/"data"))
-    monkeypatch.setattr(recordings.platformdirs, "user_cache_dir", lambda *args: str(tmp_path/"cache"))
-    monkeypatch.setattr(recordings, "PAUSE_S", 0)
-    monkeypatch.setattr(recordings, "TIMEOUT_S", (1, .3))
+    monkeypatch.setattr(
+        recordings.platformdirs, "user_cache_dir", lambda *args: str(tmp_path / "cache")
+    )
+    monkeypatch.setattr(downloads, "_PAUSE_S", 0)
+    monkeypatch.setattr(downloads, "_TIMEOUT_S", (1, .3))
     monkeypatch.chdir(tmp_path)
     return tmp_path/"data"/"esvs"
 
@@ -128,25 +145,44 @@ def offer(server, name="esvs"):
                 f.seek(0)
                 content = server.content[path] = f.read()
             assert len(content) == SIZE
-            files.append(Published(name, path.replace("%20", " "), c, f"group-{i}", SIZE, hashlib.sha256(content).hexdigest(),
-                                   tuple(f"{server.at.replace('127.0.0.1', host)}/{at}/{path}" for at, host in (("first", "127.0.0.1"), ("mirror", "localhost")))))
+            files.append(
+                Published(
+                    name,
+                    path.replace("%20", " "),
+                    c,
+                    f"group-{i}",
+                    SIZE,
+                    hashlib.sha256(content).hexdigest(),
+                    tuple(
+                        f"{server.at.replace('127.0.0.1', host)}/{at}/{path}"
+                        for at, host in (("first", "127.0.0.1"), ("mirror", "localhost"))
+                    ),
+                )
+            )
     return files if name != "article" else files[::2]
 
 @pytest.fixture
 def files(server, monkeypatch):
     files = offer(server)
-    monkeypatch.setattr(recordings, "published", lambda name: files if name == "esvs" else published(name))
+    monkeypatch.setattr(
+        downloads, "published", lambda name: files if name == "esvs" else published(name)
+    )
     return files
 
 @pytest.fixture
 def said(capsys):
     def said():
         text = capsys.readouterr().err
-        assert text.startswith("sirenbook: ") and text.count("\n") == 1 and is_sentence(text.strip()), text
+        assert (
+            text.startswith("sirenbook: ") and text.count("\n") == 1 and is_sentence(text.strip())
+        ), text
         return text
     return said
 
-def sums(folder): return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file()}
+def sums(folder):
+    "The checksums of the files in a folder, without the one that locks it."
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
 
 def is_whole(folder, files, *more):
     "The folder holds the files, the manifest, and nothing else."
@@ -155,10 +191,16 @@ def is_whole(folder, files, *more):
     assert found.keys() == {f.file for f in files} | {"manifest.csv", *more}
 
 def holds_nothing_wrong(folder, files):
-    "Whatever lies under the name of a sound file is what was published, and nothing half-written but parts is there."
+    "Each sound file is the published one, and only part files are half-written."
     right = {f.file: f.sha256 for f in files}
-    assert {name: s for name, s in sums(folder).items() if Path(name).suffix in recordings.SUFFIXES and right.get(name) != s} == {}
-    assert all(p.suffix in (".part", "") for p in (folder/".download").glob("*")) and not list(folder.rglob("tmp*"))
+    assert {
+        name: s
+        for name, s in sums(folder).items()
+        if Path(name).suffix in recordings.SUFFIXES and right.get(name) != s
+    } == {}
+    assert all(p.suffix in (".part", "") for p in (folder / ".download").glob("*")) and not list(
+        folder.rglob("tmp*")
+    )
 
 
 # ---- done
@@ -166,19 +208,37 @@ def holds_nothing_wrong(folder, files):
 def test_downloaded_and_loaded(files, server, place, capsys):
     assert main(["download", "esvs"]) == 0
     out, err = capsys.readouterr()
-    assert out == f"{place}: the 4 files of esvs, 0.8 MB, each with its published SHA-256\n" and not err
+    assert (
+        out == f"{place}: the 4 files of esvs, 0.8 MB, each with its published SHA-256\n"
+        and not err
+    )
     is_whole(place, files)
     for data in (load_dataset("esvs"), load_dataset(place)):
-        assert data.name == "esvs" and [class_index(r.label) for r in data.recordings] == [0, 0, 1, 1]
-        assert [(r.label, r.group, r.path) for r in data.recordings] == [(f.label, f.group, place/f.file) for f in files]
-        assert all(r.sr == 16000 and r.wav.dtype == np.float32 and r.wav.ndim == 1 for r in data.recordings)
-    assert len(server.asked) == 4 and (place/files[0].file).stat().st_mode & 0o044 == (place/"manifest.csv").stat().st_mode & 0o044
+        assert data.name == "esvs" and [class_index(r.label) for r in data.recordings] == [
+            0,
+            0,
+            1,
+            1,
+        ]
+        assert [(r.label, r.group, r.path) for r in data.recordings] == [
+            (f.label, f.group, place / f.file) for f in files
+        ]
+        assert all(
+            r.sr == 16000 and r.wav.dtype == np.float32 and r.wav.ndim == 1 for r in data.recordings
+        )
+    assert (
+        len(server.asked) == 4
+        and (place / files[0].file).stat().st_mode & 0o044
+        == (place / "manifest.csv").stat().st_mode & 0o044
+    )
+
 
 def test_what_is_there_is_not_asked_for(files, server, place):
     download("esvs")
     (place/files[1].file).unlink()
     server.asked.clear()
-    with complains(place, "1 file ", "sirenbook download esvs", kind=SirenbookFileError): load_dataset("esvs")
+    with complains(place, "1 file ", "sirenbook download esvs", kind=SirenbookFileError):
+        load_dataset("esvs")
     assert not server.asked, "loading went to the network"
     download("esvs")
     assert [path for path, _ in server.asked] == [f"/first/{files[1].file}"]
@@ -196,13 +256,19 @@ def test_into_a_folder(files, tmp_path, capsys):
 
 def test_the_article(server, monkeypatch, tmp_path, capsys):
     files = offer(server, "article")
-    monkeypatch.setattr(recordings, "published", lambda name: files)
-    with complains(tmp_path/"data"/"article", "sirenbook download article", kind=SirenbookFileError): load_dataset("article")
+    monkeypatch.setattr(downloads, "published", lambda name: files)
+    with complains(
+        tmp_path / "data" / "article", "sirenbook download article", kind=SirenbookFileError
+    ):
+        load_dataset("article")
     assert main(["download", "article"]) == 0
     is_whole(tmp_path/"data"/"article", files)
-    for name in ("article", tmp_path/"data"/"article"): assert [r.label for r in load_dataset(name).recordings] == list(CLASSES)
+    for name in ("article", tmp_path / "data" / "article"):
+        assert [r.label for r in load_dataset(name).recordings] == list(CLASSES)
     (tmp_path/"data"/"article"/"non emergency.wav").unlink()
-    with complains("1 file ", "sirenbook download article", kind=SirenbookFileError): load_dataset("article")
+    with complains("1 file ", "sirenbook download article", kind=SirenbookFileError):
+        load_dataset("article")
+
 
 def test_where_the_platform_keeps_such_things(files, tmp_path, monkeypatch):
     monkeypatch.delenv("SIRENBOOK_DATA")
@@ -225,14 +291,47 @@ def test_a_bar_where_somebody_watches(files, server, tmp_path):
     assert "downloading esvs:" in shown and "800k" in shown and out.count("\n") == 1
 
 def test_nothing_heavy_is_imported_before_it_is_used():
-    assert fresh("import sys, sirenbook.recordings, sirenbook.cli\nprint(*[m for m in ('requests', 'pooch', 'urllib3') if m in sys.modules])") == ""
+    assert (
+        fresh(
+            "import sys, sirenbook.recordings, sirenbook.cli\n"
+            "print(*[m for m in ('requests', 'pooch', 'urllib3') if m in sys.modules])"
+        )
+        == ""
+    )
 
 
 # ---- a server with faults
 
-MENDED = ["slow", "whole", "cut 100000", "whole_cut 100000", "stall 50000", "silent", "hang_up", "status 503", "status 429", "status 408", "says_nothing", "says_nothing_cut 70000", "squeezed",
-          "says_nonsense", "moved"]
-HOPELESS = ["wrong", "pointer", "says_less", "says_more", "endless", "other_range", "status 404", "status 403", "status 416", "status 302", "moved_to_disk"]
+MENDED = [
+    "slow",
+    "whole",
+    "cut 100000",
+    "whole_cut 100000",
+    "stall 50000",
+    "silent",
+    "hang_up",
+    "status 503",
+    "status 429",
+    "status 408",
+    "says_nothing",
+    "says_nothing_cut 70000",
+    "squeezed",
+    "says_nonsense",
+    "moved",
+]
+HOPELESS = [
+    "wrong",
+    "pointer",
+    "says_less",
+    "says_more",
+    "endless",
+    "other_range",
+    "status 404",
+    "status 403",
+    "status 416",
+    "status 302",
+    "moved_to_disk",
+]
 names = dict(ids=lambda fault: fault.replace(" ", "-"))
 
 @pytest.mark.parametrize("fault", MENDED, **names)
@@ -249,21 +348,42 @@ def test_a_fault_that_stays_leads_to_the_mirror(fault, files, server, place):
     download("esvs")
     is_whole(place, files)
     asked = collections.Counter(path.split("/")[1] for path, _ in server.asked)
-    assert asked["mirror"] == 4 and asked["first"] <= (3 if fault in ("silent", "hang_up") else 12 if "500" in fault else 4 * 31 if "302" in fault else 4)
+    assert asked["mirror"] == 4 and asked["first"] <= (
+        3
+        if fault in ("silent", "hang_up")
+        else 12
+        if "500" in fault
+        else 4 * 31
+        if "302" in fault
+        else 4
+    )
 
-@pytest.mark.parametrize("fault", HOPELESS + ["whole_cut 100000", "cut 0", "silent", "hang_up", "status 503"], **names)
+
+@pytest.mark.parametrize(
+    "fault", HOPELESS + ["whole_cut 100000", "cut 0", "silent", "hang_up", "status 503"], **names
+)
 def test_a_fault_everywhere(fault, files, server, place, said):
-    "One file cannot be had; the others come, and the sentence says where to put which file by hand."
+    "One file cannot be fetched; the others can, and the error names where to put it by hand."
     f = files[0]
     for at in ("first", "mirror"): server.faults[f"/{at}/{f.file}"] = [fault]
     assert main(["download", "esvs"]) == 1
     text = said()
-    assert str(place/f.file) in text and f.addresses[0] in text and "by hand" in text and "localhost" in text
+    assert (
+        str(place / f.file) in text
+        and f.addresses[0] in text
+        and "by hand" in text
+        and "localhost" in text
+    )
     assert fault.startswith("status 302") or not fault.startswith("status") or fault[7:] in text
     holds_nothing_wrong(place, files)
     mute = fault in ("silent", "hang_up", "cut 0")
-    assert mute or sorted(p.name for p in place.rglob("*.wav")) == ["sound_2.wav", "sound_3.wav", "sound_4.wav"]
-    with complains(place, "file", "sirenbook download esvs", kind=SirenbookFileError): load_dataset("esvs")
+    assert mute or sorted(p.name for p in place.rglob("*.wav")) == [
+        "sound_2.wav",
+        "sound_3.wav",
+        "sound_4.wav",
+    ]
+    with complains(place, "file", "sirenbook download esvs", kind=SirenbookFileError):
+        load_dataset("esvs")
     (place/f.file).write_bytes(server.content[f.file])  # by hand
     server.faults.clear()
     assert main(["download", "esvs"]) == 0
@@ -275,7 +395,12 @@ def test_broken_off_again_and_again(files, server, place):
     download("esvs")
     is_whole(place, files)
     starts = [int(r[6:-1]) if r else 0 for path, r in server.asked if files[0].file in path]
-    assert len(starts) > 5 and starts == sorted(set(starts)) and all(path.startswith("/first") for path, _ in server.asked)
+    assert (
+        len(starts) > 5
+        and starts == sorted(set(starts))
+        and all(path.startswith("/first") for path, _ in server.asked)
+    )
+
 
 def test_the_mirror_goes_on_where_the_first_broke_off(files, server, place):
     server.faults[f"/first/{files[0].file}"] = ["cut 150000", "status 404"]
@@ -298,7 +423,11 @@ def test_what_never_ends_is_not_listened_to(files, server, place):
     download("esvs")
     assert 0 < server.sent < 100_000_000
 
-@pytest.mark.parametrize("part", [b"damaged" * 9999, bytes(SIZE), bytes(SIZE + 1), b""], ids=["wrong", "wrong and whole", "too long", "empty"])
+@pytest.mark.parametrize(
+    "part",
+    [b"damaged" * 9999, bytes(SIZE), bytes(SIZE + 1), b""],
+    ids=["wrong", "wrong and whole", "too long", "empty"],
+)
 def test_a_part_that_is_of_no_use(part, files, server, place):
     (place/".download").mkdir(parents=True)
     (place/".download"/f"{files[0].sha256}.part").write_bytes(part)
@@ -307,7 +436,7 @@ def test_a_part_that_is_of_no_use(part, files, server, place):
     assert not [path for path, _ in server.asked if path.startswith("/mirror")]
 
 def test_fetched_but_not_yet_in_its_place(files, server, place):
-    "Killed between the check and the move, beside what pooch left: neither is fetched again nor left."
+    "Killed between check and move, beside pooch's rest: not fetched again, and tidied up."
     (place/".download").mkdir(parents=True)
     (place/".download"/files[0].sha256).write_bytes(server.content[files[0].file])
     (place/".download"/"tmp1234").write_bytes(b"half")
@@ -330,22 +459,40 @@ def closed():
         return f"127.0.0.1:{s.getsockname()[1]}"
 
 def test_no_network(files, monkeypatch, place, said):
-    away = [Published(*[*vars(f).values()][:-1], (f"http://{closed()}/{f.file}", f"http://no.such.host.invalid/{f.file}")) for f in files]
-    monkeypatch.setattr(recordings, "published", lambda name: away)
-    asked, ask = [], recordings._get
-    monkeypatch.setattr(recordings, "_get", lambda web, url, *more: (asked.append(url), ask(web, url, *more)))
+    away = [
+        Published(
+            *[*vars(f).values()][:-1],
+            (f"http://{closed()}/{f.file}", f"http://no.such.host.invalid/{f.file}"),
+        )
+        for f in files
+    ]
+    monkeypatch.setattr(downloads, "published", lambda name: away)
+    asked, ask = [], downloads._get
+    monkeypatch.setattr(
+        downloads, "_get", lambda session, url, *more: (asked.append(url), ask(session, url, *more))
+    )
     assert main(["download", "esvs"]) == 1
     text = said()
-    assert str(place/files[0].file) in text and "no connection" in text and "nor 3 more" in text and "same command again" in text
+    assert (
+        str(place / files[0].file) in text
+        and "no connection" in text
+        and "nor 3 more" in text
+        and "same command again" in text
+    )
     assert len(asked) == 6, "went on asking where nobody answers"
     assert not list(place.rglob("*.wav"))
 
-@pytest.mark.parametrize("proxy", ["http://{}", "{}", "socks5://{}", "nonsense://{}", "http://:0", "http://["])
+@pytest.mark.parametrize(
+    "proxy", ["http://{}", "{}", "socks5://{}", "nonsense://{}", "http://:0", "http://["]
+)
 def test_a_dead_proxy(proxy, files, monkeypatch, place, said):
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"): monkeypatch.setenv(name, proxy.format(closed()))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, proxy.format(closed()))
     assert main(["download", "esvs"]) == 1
     text = said()
-    assert str(place/files[0].file) in text and "proxy" in text.replace(str(place), "").lower(), text
+    assert str(place / files[0].file) in text and "proxy" in text.replace(str(place), "").lower(), (
+        text
+    )
     assert not list(place.rglob("*.wav"))
 
 def test_a_proxy_that_refuses(files, server, monkeypatch, place, said):
@@ -358,7 +505,11 @@ def test_a_proxy_that_refuses(files, server, monkeypatch, place, said):
 # ---- the disk
 
 def test_a_full_disk_is_noticed_before(files, server, monkeypatch, place, said):
-    monkeypatch.setattr(recordings.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 300_000, 300_000))
+    monkeypatch.setattr(
+        downloads.shutil,
+        "disk_usage",
+        lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 300_000, 300_000),
+    )
     assert main(["download", "esvs"]) == 1
     text = said()
     assert str(place) in text and "0.8 MB" in text and "0.3 MB" in text and not server.asked
@@ -366,7 +517,9 @@ def test_a_full_disk_is_noticed_before(files, server, monkeypatch, place, said):
     for f in files[:3]: (place/".download"/f"{f.sha256}.part").write_bytes(server.content[f.file])
     assert main(["download", "esvs"]) == 0, "what is there already was counted twice"
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device here that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="there is no device here that is always full"
+)
 def test_a_full_disk_midway(files, place, said):
     (place/".download").mkdir(parents=True)
     part = place/".download"/f"{files[2].sha256}.part"
@@ -399,11 +552,13 @@ def locked():
 def test_a_folder_that_may_not_be_written_to(out, locked, files, server, said):
     assert main(["download", "esvs", "--out", str(locked/out)]) == 1
     text = said()
-    assert str(locked/out) in text and "cannot be written to" in text and not server.asked
+    assert str(locked/out) in text and "cannot be written" in text and not server.asked
 
 def test_a_cache_that_may_not_be_written_to(locked, files, server, monkeypatch, said):
     monkeypatch.setenv("SIRENBOOK_DATA", str(locked/"below"))
-    monkeypatch.setattr(recordings.platformdirs, "user_cache_dir", lambda *args: str(locked/"cache"))
+    monkeypatch.setattr(
+        recordings.platformdirs, "user_cache_dir", lambda *args: str(locked / "cache")
+    )
     assert main(["download", "esvs"]) == 1
     assert "SIRENBOOK_DATA" in said() and not server.asked
 
@@ -419,7 +574,9 @@ def test_folders_that_cannot_be(out, files, server, tmp_path, said):
     assert main(["download", "esvs", "--out", out]) == 1
     assert out in said() and (tmp_path/"file").read_text() == "mine"
 
-@pytest.mark.parametrize("name", ["emergency/mine.wav", "emergency/sound_1.flac", "non-emergency/deep/a.mp3"])
+@pytest.mark.parametrize(
+    "name", ["emergency/mine.wav", "emergency/sound_1.flac", "non-emergency/deep/a.mp3"]
+)
 def test_a_folder_with_other_sounds(name, files, server, place, said):
     write(place/name, format="FLAC")
     before = sums(place)
@@ -438,7 +595,8 @@ def test_a_file_that_was_changed(files, server, place):
     download("esvs")
     path = place/files[0].file
     path.write_bytes(mine := path.read_bytes()[:-2] + b"me")
-    with complains(path, "SHA-256", "sirenbook download esvs", kind=SirenbookFileError): load_dataset("esvs")
+    with complains(path, "SHA-256", "sirenbook download esvs", kind=SirenbookFileError):
+        load_dataset("esvs")
     server.faults["first"] = server.faults["mirror"] = ["status 404"]
     with complains(path, "404", kind=SirenbookFileError): download("esvs")
     assert not path.exists()
@@ -453,35 +611,59 @@ def test_a_file_that_was_changed(files, server, place):
 # ---- interrupted, and two at once
 
 RUN = """import json, sys
-from sirenbook import recordings
+from sirenbook import downloads
 from sirenbook.cli import main
-files = [recordings.Published(*row[:-1], tuple(row[-1])) for row in json.loads(sys.argv[1])]
-recordings.published = lambda name: files
+files = [downloads.Published(*row[:-1], tuple(row[-1])) for row in json.loads(sys.argv[1])]
+downloads.published = lambda name: files
 sys.exit(main(["download", "esvs", *sys.argv[2:]]))"""
 
 def start(files, folder, *words, stderr=subprocess.PIPE, **env):
     "The command in a process of its own, ready to be interrupted as from a terminal."
     env = os.environ | {"PYTHONPATH": str(ROOT), "SIRENBOOK_DATA": str(folder/"data")} | env
-    return subprocess.Popen([sys.executable, "-c", RUN, json.dumps([[*vars(f).values()] for f in files]), *words], env=env, cwd=folder, stderr=stderr,
-                            stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, json.dumps([[*vars(f).values()] for f in files]), *words],
+        env=env,
+        cwd=folder,
+        stderr=stderr,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_interrupted_midway(how, files, server, place, tmp_path):
     server.faults[f"/first/{files[1].file}"] = ["slow", "good"]
     run = start(files, tmp_path)
     part, until = place/".download"/f"{files[1].sha256}.part", time.time() + 30
-    while (not part.exists() or part.stat().st_size < 60_000) and run.poll() is None and time.time() < until: time.sleep(.002)
+    while (
+        (not part.exists() or part.stat().st_size < 60_000)
+        and run.poll() is None
+        and time.time() < until
+    ):
+        time.sleep(0.002)
     run.send_signal(how)
     out, err = run.communicate(timeout=30)
-    if how == signal.SIGINT: assert run.returncode == 130 and "stopped with 1 of 4 files" in err and is_sentence(err.strip()), err
+    if how == signal.SIGINT:
+        assert (
+            run.returncode == 130
+            and "stopped with 1 of 4 files" in err
+            and is_sentence(err.strip())
+        ), err
     else: assert run.returncode == -how
-    assert sorted(p.name for p in place.rglob("*.wav")) == ["sound_1.wav"] and part.stat().st_size < SIZE
-    with complains(place, "3 files", "sirenbook download esvs", kind=SirenbookFileError): load_dataset("esvs")
+    assert (
+        sorted(p.name for p in place.rglob("*.wav")) == ["sound_1.wav"]
+        and part.stat().st_size < SIZE
+    )
+    with complains(place, "3 files", "sirenbook download esvs", kind=SirenbookFileError):
+        load_dataset("esvs")
     had = part.stat().st_size
     server.asked.clear()
     again = start(files, tmp_path)
     assert again.communicate(timeout=30)[1] == "" and again.returncode == 0
-    assert server.asked[0] == (f"/first/{files[1].file}", f"bytes={had}-") and len(server.asked) == 3
+    assert (
+        server.asked[0] == (f"/first/{files[1].file}", f"bytes={had}-") and len(server.asked) == 3
+    )
     is_whole(place, files)
 
 def test_two_at_once(files, server, place, tmp_path):
@@ -503,15 +685,25 @@ def test_a_set_that_cannot_be_downloaded(name, said, tmp_path):
     text = said()
     assert repr(name) in text and "article and esvs" in text and not list(tmp_path.iterdir())
 
-@pytest.mark.parametrize("words", ["download", "download esvs article", "download esvs --out", "download esvs --to x"])
+@pytest.mark.parametrize(
+    "words", ["download", "download esvs article", "download esvs --out", "download esvs --to x"]
+)
 def test_wrong_usage(words, capsys, tmp_path):
     with pytest.raises(SystemExit) as end: main(words.split())
-    assert end.value.code == 2 and "usage: sirenbook" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert (
+        end.value.code == 2
+        and "usage: sirenbook" in capsys.readouterr().err
+        and not list(tmp_path.iterdir())
+    )
+
 
 def test_help(capsys):
     with pytest.raises(SystemExit) as end: main(["download", "--help"])
     out = capsys.readouterr().out
-    assert end.value.code == 0 and all(f"{name} ({sum(f.n_bytes for f in published(name)) / 1e6:.0f} MB)" in out for name in ADDRESSES)
+    assert end.value.code == 0 and all(
+        f"{name} ({sum(f.n_bytes for f in published(name)) / 1e6:.0f} MB)" in out
+        for name in ADDRESSES
+    )
 
 
 # ---- the list
@@ -519,11 +711,29 @@ def test_help(capsys):
 def test_the_list():
     assert [len(published(name)) for name in ("article", "esvs")] == [2, 600]
     for f in [*published("article"), *published("esvs")]:
-        assert re.fullmatch("[0-9a-f]{64}", f.sha256) and f.label in CLASSES and f.group and f.n_bytes > 44
-        assert re.fullmatch(r"((non-)?emergency/)?[\w ]+\.wav", f.file), "may write elsewhere, or is an archive"
-        assert all(a.startswith("https://") and re.search(r"/[0-9a-f]{40}/", a) and " " not in a and "{" not in a for a in f.addresses)
-    assert {f.file: f.label for f in published("article")} == {v: k for k, v in recordings.ARTICLE_FILES.items()}
-    assert all(f.file.startswith(f"{f.label}/") and len(f.addresses) == 2 for f in published("esvs"))
+        assert (
+            re.fullmatch("[0-9a-f]{64}", f.sha256)
+            and f.label in CLASSES
+            and f.group
+            and f.n_bytes > 44
+        )
+        assert re.fullmatch(r"((non-)?emergency/)?[\w ]+\.wav", f.file), (
+            "may write elsewhere, or is an archive"
+        )
+        assert all(
+            a.startswith("https://")
+            and re.search(r"/[0-9a-f]{40}/", a)
+            and " " not in a
+            and "{" not in a
+            for a in f.addresses
+        )
+    assert {f.file: f.label for f in published("article")} == {
+        v: k for k, v in recordings.ARTICLE_FILES.items()
+    }
+    assert all(
+        f.file.startswith(f"{f.label}/") and len(f.addresses) == 2 for f in published("esvs")
+    )
+
 
 def test_copies_share_a_group():
     "A recording that was published under two names must not be in two parts of a split."
@@ -533,19 +743,38 @@ def test_copies_share_a_group():
 
 def test_the_list_agrees_with_what_is_known():
     folder = really("esvs")
-    with open(folder/"manifest.csv", newline="", encoding="utf-8") as f: known = {Path(r["file"]).with_suffix(""): r for r in csv.DictReader(f)}
+    with open(folder / "manifest.csv", newline="", encoding="utf-8") as f:
+        known = {Path(r["file"]).with_suffix(""): r for r in csv.DictReader(f)}
     ours = {Path(f.file).with_suffix(""): f for f in published("esvs")}
-    assert {k: (r["label"], r["group"]) for k, r in known.items()} == {k: (ours[k].label, ours[k].group) for k in known}
+    assert {k: (r["label"], r["group"]) for k, r in known.items()} == {
+        k: (ours[k].label, ours[k].group) for k in known
+    }
     if not (table := folder.parent/"downloads.csv").exists(): return
     with open(table, newline="", encoding="utf-8") as f: rows = list(csv.DictReader(f))
-    told = {(r["dataset"], r["class"], r["sha256"], int(r["bytes"]), *filter(None, (r["url"], r["mirror"]))) for r in rows}
-    assert told == {(f.dataset, f.label, f.sha256, f.n_bytes, *f.addresses) for name in ADDRESSES for f in published(name)}
+    told = {
+        (
+            r["dataset"],
+            r["class"],
+            r["sha256"],
+            int(r["bytes"]),
+            *filter(None, (r["url"], r["mirror"])),
+        )
+        for r in rows
+    }
+    assert told == {
+        (f.dataset, f.label, f.sha256, f.n_bytes, *f.addresses)
+        for name in ADDRESSES
+        for f in published(name)
+    }
+
 
 def test_the_converted_copies_load(monkeypatch):
     monkeypatch.setenv("SIRENBOOK_DATA", str(really("esvs").parent))
     data, known = load_dataset("esvs"), {Path(f.file).with_suffix(""): f for f in published("esvs")}
     assert len(data.recordings) == 596 and data.name == "esvs"
-    for r in data.recordings: assert (r.label, r.group) == ((f := known[Path(r.label)/r.path.stem]).label, f.group)
+    for r in data.recordings:
+        assert (r.label, r.group) == ((f := known[Path(r.label) / r.path.stem]).label, f.group)
+
 
 def test_files_as_published(server, monkeypatch, place):
     "Real ones, in all their formats: fetched, checked against the packaged list, loaded."
@@ -554,31 +783,63 @@ def test_files_as_published(server, monkeypatch, place):
     assert len(files) == 4
     for f in files: server.content[f.file] = (folder/Path(f.file).name).read_bytes()
     there = [Published(*[*vars(f).values()][:-1], (f"{server.at}/first/{f.file}",)) for f in files]
-    monkeypatch.setattr(recordings, "published", lambda name: there)
+    monkeypatch.setattr(downloads, "published", lambda name: there)
     download("esvs")
     is_whole(place, files)
     data = load_dataset("esvs")
-    assert sorted(class_index(r.label) for r in data.recordings) == [0, 0, 0, 1] and all(abs(r.seconds - 3) < .01 for r in data.recordings)
-    assert {r.path.name: r.group for r in data.recordings} == {Path(f.file).name: f.group for f in files}
+    assert sorted(class_index(r.label) for r in data.recordings) == [0, 0, 0, 1] and all(
+        abs(r.seconds - 3) < 0.01 for r in data.recordings
+    )
+    assert {r.path.name: r.group for r in data.recordings} == {
+        Path(f.file).name: f.group for f in files
+    }
+
 
 def test_a_manifest_of_ones_own_with_the_same_columns(tmp_path):
     "A column `dataset` or `sha256` alone does not make a download."
     for c in CLASSES: write(tmp_path/"mine"/c/"0.wav", np.full(16000, .1 + .1 * class_index(c)))
     for column in ("dataset", "sha256"):
-        (tmp_path/"mine"/"manifest.csv").write_text(f"file,label,group,{column}\nemergency/0.wav,emergency,a,esvs\n")
+        (tmp_path / "mine" / "manifest.csv").write_text(
+            f"file,label,group,{column}\nemergency/0.wav,emergency,a,esvs\n"
+        )
         assert load_dataset(tmp_path/"mine").recordings[0].group == "a"
-    (tmp_path/"mine"/"manifest.csv").write_text("file,label,group,dataset\nemergency/1.wav,emergency,a,esvs\n")
+    (tmp_path / "mine" / "manifest.csv").write_text(
+        "file,label,group,dataset\nemergency/1.wav,emergency,a,esvs\n"
+    )
     with complains("emergency/1.wav", kind=SirenbookFileError): load_dataset(tmp_path/"mine")
 
 def test_put_there_by_hand(files, place):
-    "In any format and without a manifest: the groups are known to the package; and if some are missing, how to get them."
-    for i, f in enumerate(files[1:]): write((place/f.file).with_suffix(".flac"), np.random.default_rng(i).normal(0, .1, 16000))
-    with complains(place, "1 file ", "sirenbook download esvs", kind=SirenbookFileError): load_dataset("esvs")
+    "In any format, without a manifest: the package knows the groups, and names missing files."
+    for i, f in enumerate(files[1:]):
+        write((place / f.file).with_suffix(".flac"), np.random.default_rng(i).normal(0, 0.1, 16000))
+    with complains(place, "1 file ", "sirenbook download esvs", kind=SirenbookFileError):
+        load_dataset("esvs")
     write((place/files[0].file).with_suffix(".flac"))
-    assert [(r.label, r.group) for r in load_dataset("esvs").recordings] == [(f.label, f.group) for f in files]
+    assert [(r.label, r.group) for r in load_dataset("esvs").recordings] == [
+        (f.label, f.group) for f in files
+    ]
+
 
 def test_the_wheel_has_the_list(tmp_path):
-    done = subprocess.run([sys.executable, "setup.py", "-q", "egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", tmp_path/"lib"], cwd=ROOT, capture_output=True, text=True)
-    if "No module named 'setuptools'" in done.stderr: pytest.skip("setuptools is not installed, so no wheel can be made here")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "setup.py",
+            "-q",
+            "egg_info",
+            "--egg-base",
+            tmp_path,
+            "build_py",
+            "--build-lib",
+            tmp_path / "lib",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if "No module named 'setuptools'" in done.stderr:
+        pytest.skip("setuptools is not installed, so no wheel can be made here")
     assert not done.returncode, done.stderr
-    assert (tmp_path/"lib"/"sirenbook"/"downloads.csv").read_bytes() == (ROOT/"sirenbook"/"downloads.csv").read_bytes()
+    assert (tmp_path / "lib" / "sirenbook" / "downloads.csv").read_bytes() == (
+        ROOT / "sirenbook" / "downloads.csv"
+    ).read_bytes()

@@ -1,4 +1,6 @@
-"""The figures that move, as a reader meets them: with the keyboard, with sound, with scripts off."""
+"""The figures that move, as a reader meets them: with the keyboard, with sound, with scripts
+off."""
+
 import json, re
 
 import pytest
@@ -8,7 +10,9 @@ from sirenbook.signals import alias_hz
 def moving(nb):
     "The kinds of the moving figures that the stored outputs of a notebook hold."
     cells = json.loads(nb.read_text(encoding="utf-8"))["cells"]
-    html = ["".join(o.get("data", {}).get("text/html", "")) for c in cells for o in c.get("outputs", [])]
+    html = [
+        "".join(o.get("data", {}).get("text/html", "")) for c in cells for o in c.get("outputs", [])
+    ]
     return re.findall(r'<sb-move kind="(\w+)"', "".join(html))
 
 HELD = {nb.stem: moving(nb) for nb in sorted(NBS.glob("*.ipynb"))}
@@ -17,7 +21,10 @@ LAST = {"tone": "Time", "beats": "Apart by", "sampling": "Sample rate", "window"
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 def test_the_chapters_hold_all_of_them():
-    assert set(HELD["01_signals"]) >= {"tone", "beats", "sampling"} and "window" in HELD["02_spectrograms"]
+    assert (
+        set(HELD["01_signals"]) >= {"tone", "beats", "sampling"}
+        and "window" in HELD["02_spectrograms"]
+    )
     assert HELD["78_widgets"] == list(KINDS)
 
 def figure(page, kind):
@@ -31,28 +38,53 @@ def told(it): return it.locator("[role=status]").inner_text()
 def move(it, name, value):
     "Put a slider on a value, as a finger would."
     it.get_by_role("slider", name=name, exact=True).evaluate(
-        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', {bubbles: true})); }", str(value))
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', "
+        "{bubbles: true})); }",
+        str(value),
+    )
+
 
 def numbers(text): return [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", text)]
 
-@pytest.mark.parametrize("name, kinds", [(n, k) for n, k in HELD.items() if k], ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    "name, kinds",
+    [(n, k) for n, k in HELD.items() if k],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
 def test_each_moves_by_the_keyboard(visit, name, kinds):
     page = visit(f"{name.split('_', 1)[1]}.html")
     assert page.locator("sb-move").count() == len(kinds)
     for kind in set(kinds):
         it = figure(page, kind)
         for slider in it.get_by_role("slider").all():
-            before = slider.input_value(), it.locator(".sb-stage").inner_html(), told(it), slider.get_attribute("aria-valuetext")
+            before = (
+                slider.input_value(),
+                it.locator(".sb-stage").inner_html(),
+                told(it),
+                slider.get_attribute("aria-valuetext"),
+            )
             slider.focus()
-            page.keyboard.press("ArrowRight" if slider.input_value() != slider.get_attribute("max") else "ArrowLeft")
-            after = slider.input_value(), it.locator(".sb-stage").inner_html(), told(it), slider.get_attribute("aria-valuetext")
-            assert before[0] != after[0] and before[1] != after[1] and before[3] != after[3], f"{kind}: a slider moves nothing"
+            page.keyboard.press(
+                "ArrowRight" if slider.input_value() != slider.get_attribute("max") else "ArrowLeft"
+            )
+            after = (
+                slider.input_value(),
+                it.locator(".sb-stage").inner_html(),
+                told(it),
+                slider.get_attribute("aria-valuetext"),
+            )
+            assert before[0] != after[0] and before[1] != after[1] and before[3] != after[3], (
+                f"{kind}: a slider moves nothing"
+            )
     assert not page.trouble, "\n".join(page.trouble)
 
 @each_kind
 def test_a_screen_reader_gets_names_and_words(visit, kind):
     it = figure(visit("widgets.html"), kind)
-    assert all(s.get_attribute("aria-label") and s.get_attribute("aria-valuetext") for s in it.get_by_role("slider").all())
+    assert all(
+        s.get_attribute("aria-label") and s.get_attribute("aria-valuetext")
+        for s in it.get_by_role("slider").all()
+    )
     assert it.locator(".sb-stage > svg[role=img]").get_attribute("aria-label") == told(it) != ""
     assert it.get_by_role("slider", name=LAST[kind], exact=True).count() == 1
 
@@ -60,9 +92,18 @@ def test_tone_obeys_its_law(visit):
     from math import radians, sin, tau
     it = figure(visit("widgets.html"), "tone")
     for amplitude, hz, degrees, ms in ((0.5, 250, 0, 1), (1, 400, 90, 2.5), (0.3, 100, 45, 7)):
-        for name, value in (("Amplitude", amplitude), ("Frequency", hz), ("Phase", degrees), ("Time", ms)): move(it, name, value)
+        for name, value in (
+            ("Amplitude", amplitude),
+            ("Frequency", hz),
+            ("Phase", degrees),
+            ("Time", ms),
+        ):
+            move(it, name, value)
         assert numbers(told(it)) == pytest.approx(
-            [hz, round(1000 / hz, 2), ms, amplitude * sin(tau * hz * ms / 1000 + radians(degrees))], abs=0.006)
+            [hz, round(1000 / hz, 2), ms, amplitude * sin(tau * hz * ms / 1000 + radians(degrees))],
+            abs=0.006,
+        )
+
 
 def test_beats_obey_their_law(visit):
     it = figure(visit("widgets.html"), "beats")
@@ -87,18 +128,25 @@ def test_window_trades_time_for_frequency(visit):
     for power in range(5, 13):
         move(it, "Window", power)
         n, sr, ms, rows_hz = numbers(told(it))
-        assert (n, sr) == (2 ** power, 8000) and ms == n / 8 and rows_hz == pytest.approx(8000 / n, abs=0.006)
+        assert (
+            (n, sr) == (2**power, 8000)
+            and ms == n / 8
+            and rows_hz == pytest.approx(8000 / n, abs=0.006)
+        )
         pictures.add(it.locator("image").get_attribute("href"))
     assert len(pictures) == 8
 
 def lit(it):
     "The share of a heat map's rows that are bright, at the time of the knock and half-way between."
     return it.locator("image").evaluate("""async image => {
-        const picture = new Image(); picture.src = image.getAttribute("href"); await picture.decode();
-        const canvas = document.createElement("canvas"); [canvas.width, canvas.height] = [picture.width, picture.height];
+        const picture = new Image(); picture.src = image.getAttribute("href");
+            await picture.decode();
+        const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [picture.width, picture.height];
         const ink = canvas.getContext("2d"); ink.drawImage(picture, 0, 0);
         const share = x => { const p = ink.getImageData(x, 0, 1, picture.height).data;
-            let n = 0; for (let i = 0; i < p.length; i += 4) n += p[i] > 60; return n / picture.height; };
+            let n = 0; for (let i = 0; i < p.length; i += 4) n += p[i] > 60;
+                return n / picture.height; };
         return [share(picture.width >> 1), share(picture.width >> 2)]; }""")
 
 def test_window_shows_knock_and_tone(visit):
@@ -111,13 +159,20 @@ def test_window_shows_knock_and_tone(visit):
 
 def brightest_hz(it, at_s):
     "Where a heat map is brightest at a time, by the sum of its colours: the middle of those rows."
-    return it.locator("image").evaluate("""async (image, at_s) => {
-        const picture = new Image(); picture.src = image.getAttribute("href"); await picture.decode();
-        const canvas = document.createElement("canvas"); [canvas.width, canvas.height] = [picture.width, picture.height];
+    return it.locator("image").evaluate(
+        """async (image, at_s) => {
+        const picture = new Image(); picture.src = image.getAttribute("href");
+            await picture.decode();
+        const canvas = document.createElement("canvas");
+            [canvas.width, canvas.height] = [picture.width, picture.height];
         const ink = canvas.getContext("2d"); ink.drawImage(picture, 0, 0);
-        const p = ink.getImageData(Math.round(at_s * 100), 0, 1, picture.height).data, sum = i => p[4 * i] + p[4 * i + 1] + p[4 * i + 2];
-        const rows = [...Array(picture.height).keys()], most = Math.max(...rows.map(sum)), best = rows.filter(i => sum(i) === most);
-        return picture.height - 1 - best.reduce((a, b) => a + b) / best.length; }""", at_s)
+        const p = ink.getImageData(Math.round(at_s * 100), 0, 1, picture.height).data, sum = i =>
+            p[4 * i] + p[4 * i + 1] + p[4 * i + 2];
+        const rows = [...Array(picture.height).keys()], most = Math.max(...rows.map(sum)),
+            best = rows.filter(i => sum(i) === most);
+        return picture.height - 1 - best.reduce((a, b) => a + b) / best.length; }""",
+        at_s,
+    )
 
 def test_window_shows_the_tune(visit):
     it = figure(visit("widgets.html"), "window")
@@ -129,7 +184,9 @@ def test_window_shows_the_tune(visit):
 HEARD = """window.nodes = []; window.made = 0;
 AudioContext = class extends AudioContext { constructor(...a) { super(...a); made++; } };
 for (const name of ["GainNode", "OscillatorNode", "AudioBufferSourceNode"])
-  window[name] = class extends window[name] { constructor(...a) { super(...a); nodes.push([name, this, performance.now()]); } };"""
+  window[name] = class extends window[name] { constructor(...a) { super(...a);
+      nodes.push([name, this, performance.now()]); } };"""
+
 
 @each_kind
 def test_sound_is_soft_and_waits_for_a_click(visit, kind):
@@ -145,7 +202,9 @@ def test_sound_is_soft_and_waits_for_a_click(visit, kind):
     assert button.get_attribute("aria-pressed") == "true"
     loudest = page.evaluate("nodes.filter(([n]) => n === 'GainNode')[0][1].gain.value")
     assert 0.05 < loudest <= 0.1001, f"the loudest it can be is {loudest} of full scale"
-    inner = page.evaluate("nodes.filter(([n]) => n === 'GainNode').slice(1).map(([, g]) => g.gain.value)")
+    inner = page.evaluate(
+        "nodes.filter(([n]) => n === 'GainNode').slice(1).map(([, g]) => g.gain.value)"
+    )
     assert 0 < sum(inner) <= 1.0001
     button.focus(), page.keyboard.press("Space")
     assert button.get_attribute("aria-pressed") == "false"
@@ -160,11 +219,17 @@ def test_tones_follow_the_slider(visit):
     it.get_by_role("button", name="Hear its samples").click()
     move(it, "Tone", 3000), move(it, "Sample rate", 4000)
     page.wait_for_timeout(200)
-    assert page.evaluate("nodes.find(([n]) => n === 'OscillatorNode')[1].frequency.value") == pytest.approx(1000, abs=2)
+    assert page.evaluate(
+        "nodes.find(([n]) => n === 'OscillatorNode')[1].frequency.value"
+    ) == pytest.approx(1000, abs=2)
+
 
 def test_one_sound_at_a_time(visit):
     page = visit("signals.html")
-    tone, beats = figure(page, "tone").get_by_role("button").first, figure(page, "beats").get_by_role("button").first
+    tone, beats = (
+        figure(page, "tone").get_by_role("button").first,
+        figure(page, "beats").get_by_role("button").first,
+    )
     pressed = lambda: [b.get_attribute("aria-pressed") for b in (tone, beats)]
     tone.click(), beats.click()
     assert pressed() == ["false", "true"]
@@ -180,14 +245,22 @@ def test_a_still_stands_where_scripts_are_off(browser, address, kind):
     page.goto(f"{address}widgets.html")
     it = page.locator(f'sb-move[kind="{kind}"]')
     still = it.locator("img:visible")
-    assert still.is_visible() and still.bounding_box()["width"] > 300 and len(still.get_attribute("alt")) > 20
+    assert (
+        still.is_visible()
+        and still.bounding_box()["width"] > 300
+        and len(still.get_attribute("alt")) > 20
+    )
     assert not it.locator("input, button, svg").count()
     context.close()
 
 def test_jupyterlab_does_not_get_the_keys_of_a_slider(visit):
     page = visit("widgets.html")
-    page.evaluate("window.seen = []; document.addEventListener('keydown', e => seen.push(e.key), true)")
+    page.evaluate(
+        "window.seen = []; document.addEventListener('keydown', e => seen.push(e.key), true)"
+    )
     slider = figure(page, "tone").get_by_role("slider").first
     slider.focus()
     for key in ("ArrowRight", "d", "Control+Enter"): page.keyboard.press(key)
-    assert page.evaluate("seen.filter(k => !['Control'].includes(k))") == ["Enter"], "arrows stay with the slider, Ctrl+Enter runs the cell"
+    assert page.evaluate("seen.filter(k => !['Control'].includes(k))") == ["Enter"], (
+        "arrows stay with the slider, Ctrl+Enter runs the cell"
+    )

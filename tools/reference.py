@@ -1,187 +1,151 @@
-"""The API reference: a page for each module and one for all of them, read from the source; the commands are asked of argparse.
+"""The API reference: smalldocs' entries, with chapters, fields, properties, constants, commands.
 
-    python tools/reference.py FOLDER      write api.qmd and api_<module>.qmd there
+    python tools/reference.py FOLDER      write api.qmd and api_<module>.qmd there, for Quarto
 """
-import ast, json, re, sys
-from functools import cache
-from itertools import chain
+import ast, importlib, inspect, io, json, os, re, sys, tokenize
+from argparse import ArgumentParser
+from collections import Counter
+from functools import cache, partial
+from itertools import takewhile
 from pathlib import Path
+from types import SimpleNamespace
 
-from source import KNOWN, PACKAGE, SETTINGS, WIDE, definition, find, is_public, line_up, md, methods, modules, parameters, result, signature
-from troubles import errors, filled, fullest
+from fastcore.docments import docments
+from smalldocs import api
 
-SHORT = 80  # characters of a constant's value
-
-def page(m): return f"api_{m.name}.html"
-
-def code(m, text, on=None):
-    "Code as Markdown, which leads to its entry where the package has one."
-    if not text: return ""
-    there = find(m, text)
-    linked = there and is_public(*there) and text != on
-    return f"[`{text}`]({page(there[0])}#{there[1]})" if linked else f"`{text}`"
-
-def prose(m, text, on=None):
-    "A docstring or a docment as Markdown, in which names of the package lead to their entries."
-    return re.sub(r"(?<!\[)`([\w.]+)`", lambda o: code(m, o[1], on), re.sub(r"(?<=[a-z])\\'", "'", md(text)))
-
-def table(titles, rows):
-    "A table as Markdown without its empty columns, or nothing where it has no rows."
-    used = [i for i, h in enumerate(titles) if h == titles[-1] or any(r[i] for r in rows)]
-    titles, *rows = ([cells[i] for i in used] for cells in (titles, *rows))
-    line = lambda cells: "| " + " | ".join(re.sub(r"(?<!\\)\|", r"\|", c) for c in cells) + " |"
-    return [line(titles), line("-" * (20 if h is titles[-1] else 6) for h in titles), *map(line, rows), ""] if rows else []
-
-def doc(m, name): return ast.get_docstring(definition(m, name)[2]) or ""
-
-def first_line(text): return text.partition("\n")[0]
-
-def public(m): return [n for n in m.defs if is_public(m, n)]
-
-def everything(m): return [n for top in public(m) for n in (top, *(f"{top}.{o}" for o in (methods(m, top) if top in m.methods else ())))]
-
-def source(m, name):
-    "The address of the line that defines a name."
-    where, _, d = definition(m, name)
-    return f"{SETTINGS['git_url']}/blob/{SETTINGS['branch']}/{PACKAGE}/{where.name}.py#L{d.lineno}"
-
-def explained(m, name):
-    "Where the chapter explains a name: at its entry, or at that of its class."
-    known = KNOWN[f"{PACKAGE}.{m.name}"]
-    return (known.get(f"{PACKAGE}.{m.name}.{name}") or known[f"{PACKAGE}.{m.name}.{name.rpartition('.')[0]}"])[0]
-
-def shown_value(m, name):
-    "The value of a constant if it is short, or what it is."
-    node = m.values[name][0]
-    text = " ".join(ast.unparse(node).split())
-    if len(text) <= SHORT and not re.search(r"\b_|lambda|\bfor\b|\{\}", text): return f"`{text}`"
-    parts = getattr(node, "keys", None) or getattr(node, "elts", ())
-    return f"{len(parts)} entries" if parts and not any(isinstance(p, ast.Starred) for p in parts) else "computed"
-
-def entry(m, name):
-    "What a module's page says of a function, a class or a method."
-    where = definition(m, name)[0]
-    type_, says = result(m, name)
-    gives, says = ("Yields", says.removeprefix("yields ")) if says.startswith("yields ") else ("Returns", says)
-    returns = ": ".join(filter(None, [code(m, type_), prose(where, says, name)]))
-    kind = lambda t, v: ", ".join(filter(None, [code(m, t), f"default `{v}`" if v is not None else ""]))
-    rows = [[f"`{n}`", "; ".join(filter(None, [prose(m, says, name), kind(t, v)]))] for n, t, v, says in parameters(m, name)]
-    faults = errors(m.name, name)
-    fields = {r[0].lstrip("*"): f"*{r[0].lstrip('*')}*" for r in parameters(m, name)}
-    told = dict.fromkeys((e, filled(text.replace("*self.", "*") if name in m.methods else text, fields)) for e, text, via in faults if not via)
-    own = [f"- {code(next(o for o in modules().values() if e in o.methods), e)}: {text}" for e, text in fullest(told)]
-    through = dict.fromkeys(via for *_, via in faults if via and via != (m.name, name))
-    more = [code(n, o) for n, o in line_up(m, name) if o != name and is_public(n, o) and methods(n, o)] if name in m.methods else []
-    links = [f"[`{n}`]({page(modules()[o])}#{n})" for o, n in through]
-    title = f"{'###' if '.' in name else '##'} {md(name)} {{#{name}}}"
-    return [title, "", "```python", signature(m, name), "```", "", prose(m, doc(m, name), name), "",
-            *([f"It has the methods of {' and '.join(more)} too.", ""] if more else []),
-            *table(["Parameter", "What it is"], rows),
-            *([f"**{gives}** {returns}", ""] if returns else []),
-            *(["**Errors**", "", *own, ""] if own else []),
-            *([f"{'Also those' if own else '**Errors** are those'} of {', '.join(links)}.", ""] if links else []),
-            f"Explained in [{m.title}]({explained(m, name)}) · [source]({source(m, name)})", ""]
-
-def lead(m, name):
-    "What a chapter says before the code of a function or a class: its name, as an anchor, and where more is said of it."
-    inner = [f"#### [{md(f'{name}.{o}')}]({page(m)}#{name}.{o})" for o in (methods(m, name) if name in m.methods else ())]
-    return "\n\n".join(["::: {.sb-entry}", f"### {md(name)}", f"[reference]({page(m)}#{name}) [source]({source(m, name)})", *inner, ":::"])
-
-def front(title, description): return ["---", f"title: {json.dumps(title)}", f"description: {json.dumps(description, ensure_ascii=False)}", "---", ""]
-
-def contents(m): return table(["Name", "What it does"], [[f"[`{n}`]({page(m)}#{n})", prose(m, first_line(doc(m, n)), n)] for n in public(m)])
-
-def constants(m): return [n for n in m.values if is_public(m, n)]
-
-def about(m, constant):
-    "The comment beside a constant; its own part of one that tells of several."
-    _, last, first = m.values[constant]
-    together, parts = [n for n, (_, end, _) in m.values.items() if end == last], (m.comments.get(last) or m.comments.get(first, "")).split("; ")
-    return parts[together.index(constant)] if len(parts) == len(together) else "; ".join(parts)
-
-def module_page(m):
-    "The page of a module, as Markdown."
-    rows = [[f"[`{n}`]{{#{n}}}", shown_value(m, n), prose(m, about(m, n), n)] for n in constants(m)]
-    begin = [*front(f"{PACKAGE}.{m.name}", m.subtitle), f"Made and explained, with sounds and pictures, in {m.place}, [{m.title}]({m.page}).", ""]
-    end = ["## Constants {#constants}", "", *table(["Name", "Value", "What it is"], rows)] if rows else []
-    told = chain.from_iterable(command(m, *c) for c in parsers().items()) if m.name == "cli" else ()
-    return "\n".join([*begin, *contents(m), *told, *chain.from_iterable(entry(m, n) for n in everything(m)), *end])
-
-def first_page():
-    "The page of all modules, as Markdown."
-    out = front("API", "Every function and class of the package, module by module, in the order of the chapters")
-    for m in modules().values():
-        place = f"[`{PACKAGE}.{m.name}`]({page(m)}), explained in {m.place}, [{m.title}]({m.page})"
-        out += [f"## {PACKAGE}.{m.name} {{#{m.name}}}", "", f"{prose(m, m.subtitle)}: {place}.", "", *contents(m)]
-    return "\n".join(out)
-
-def entries():
-    "What a search of the reference looks through: one record for each function, class, method and constant."
-    record = lambda m, name, kind, summary, rows=(): dict(
-        name=name, module=f"{PACKAGE}.{m.name}", kind=kind, href=f"{page(m)}#{name}", summary=summary, params=[[r[0], r[3]] for r in rows])
-    kind = lambda m, name: "method" if "." in name else "class" if name in m.methods else "function"
-    return [r for m in modules().values() for r in (
-        *(record(m, n, kind(m, n), first_line(doc(m, n)), parameters(m, n)) for n in everything(m)),
-        *(record(m, n, "constant", about(m, n)) for n in constants(m)))]
-
-
-# ---- the commands
+from common import FILES, NBS, PUBLISHED, ROOT, BookError, join, notebooks, page_name, place
 
 @cache
-def parsers():
-    "The commands of `sirenbook` by their words, each with what argparse knows of it."
-    from argparse import ArgumentParser
-    from sirenbook.cli import COMMANDS
-    top = ArgumentParser(PACKAGE)
-    names = top.add_subparsers()
-    for add in COMMANDS: add(names)
-    def walk(parser, words):
-        for action in parser._actions:
-            for name, sub in (action.choices or {}).items() if action.nargs == "A..." else ():
-                yield f"{words}{name}", sub
-                yield from walk(sub, f"{words}{name} ")
-    return dict(walk(top, ""))
+def modules():
+    "The modules that notebooks export, in their order: what each defines, where it is explained."
+    sys.path.insert(0, str(ROOT))
+    api.methods, api.docments = members, partial(docments, args_kwargs=True)
+    return [m for m in map(chapter, notebooks(NBS)) if m]
 
-def option(action):
-    "How an option or an argument is written."
-    takes = action.metavar or (f"{{{','.join(action.choices)}}}" if action.choices else action.dest.upper())
-    return " ".join([*action.option_strings, *([] if action.nargs == 0 else [takes + "..." * (action.nargs == "+")])])
+def members(klass, private=False):
+    "The public methods of a class, and its properties, in source order."
+    found = {n: getattr(o, "fget", None) or api.unwrapped(o) for n, o in vars(klass).items()}
+    found = [o for n, o in found.items() if inspect.isfunction(o) and n[0] != "_"]
+    return sorted(found, key=api.line_of)
 
-def options(parser):
-    "The arguments of a command, then its options."
-    return sorted((a for a in parser._actions if a.dest != "help"), key=lambda a: bool(a.option_strings))
+def chapter(nb):
+    "The module that a notebook exports, with its chapter; None if it exports none."
+    cells = [join(c["source"]) for c in json.loads(nb.read_text(encoding="utf-8"))["cells"]]
+    exports = re.search(r"^#\| ?default_exp ([\w.]+)", "\n".join(cells), re.M)
+    title, about = (re.search(rf"^{o} (.+)", "".join(cells[:1]), re.M) for o in "#>")
+    if not exports: return None
+    if not (title and about):
+        raise BookError(f"{nb.name} does not begin with a cell of `# title` and `> subtitle`")
+    name, file = f"sirenbook.{exports[1]}", f"sirenbook/{exports[1].replace('.', '/')}.py"
+    if not (ROOT/file).is_file():
+        raise BookError(f"{nb.name} exports {name}, which is not in the package yet: make export")
+    module, page = importlib.import_module(name), f"{page_name(nb.name)}.html"
+    defs = {o.__qualname__: o for top in api.own(module)
+            for o in (top, *(members(top) if inspect.isclass(top) else ()))}
+    return SimpleNamespace(name=name, module=module, notebook=nb.name, file=file, defs=defs,
+        page=f"api_{exports[1].replace('.', '_')}", title=title[1], about=about[1], chapter=page,
+        place=f"{place(nb.name).lower()}, [{title[1]}]({page})")
 
-def usage(words, parser):
-    "How a command is called, in lines that are the same everywhere."
-    lines, together = [f"{PACKAGE} {words}"], [g._group_actions for g in parser._mutually_exclusive_groups]
-    for a in options(parser):
-        kin = next((g for g in together if a in g), [a])
-        if a is not kin[0]: continue
-        part = option(a) if a.required else f"[{' | '.join(map(option, kin))}]"
-        if len(lines[-1]) + len(part) < WIDE: lines[-1] += f" {part}"
-        else: lines.append(f"    {part}")
-    return lines
+def source(m, name=None):
+    "A link to the file of a module, and to the line of a name if the repository is published."
+    if name and not PUBLISHED: return ""
+    return f"[source]({FILES}{m.file}{f'#L{api.line_of(m.defs[name])}' if name else ''})"
 
-def command(m, words, parser):
-    "What the page of the command says of one of its commands."
-    usual = lambda v: "" if v is None or v is False or v == [] else f"`{' '.join(map(str, v)) if isinstance(v, list) else v}`"
-    rows = [[f"`{option(a)}`", "required" if a.required and a.option_strings else usual(a.default), prose(m, re.sub(rf" \({re.escape(str(a.default))}\)$", "", a.help))] for a in options(parser) if a.help]
-    return [f"{'###' if ' ' in words else '##'} {PACKAGE} {words} {{#{anchor(words)}}}", "",
-            f"{prose(m, parser.description[0].upper() + parser.description[1:])}.", "",
-            "```bash", *usage(words, parser), "```", "", *table(["Option", "Default", "What it is"], rows)]
+def lead(m, name):
+    "What a chapter says before the code of a function or a class: its name and its methods."
+    inner = [f"#### [{n}]({m.page}.html#{n})" for n in m.defs if n.startswith(f"{name}.")]
+    links = f"[reference]({m.page}.html#{name}) {source(m, name)}"
+    return "\n\n".join(["::: {.sb-entry}", f"### {name}", links, *inner, ":::"])
 
-def anchor(words): return words.replace(" ", "-")
+def entries(m):
+    "The functions and classes of a module as smalldocs writes them, with anchors and chapters."
+    def begin(o):
+        if not (thing := m.defs.get(o["name"])): return o[0]
+        where = f"Explained in [{m.title}]({m.chapter}#{o['name'].lower()}) {source(m, o['name'])}"
+        fields = api.key_comments(thing) if hasattr(thing, "_fields") else {}
+        rows = [[f"`{n}`", api.type_text(thing.__annotations__[n], m.module), says]
+                for n, says in fields.items()]
+        owner, _, short = o["name"].rpartition(".")
+        code, kept = o["code"] or "", inspect.getattr_static(m.defs.get(owner), short, None)
+        if isinstance(kept, property): code = re.sub(r"\(\)(?: -> )?(.*)", r"  # \1", code)
+        head = f"{o['mark']} {o['name']} {{#{o['name']}}}\n\n[{where}]{{.sb-explained}}"
+        return "\n\n".join([head, code, api.table(rows, ["Field", "Type", "Description"])])
+    text = api.module_markdown(m.module).split("\n\n## ", 1)
+    pattern = r"^(?P<mark>##+) (?:class )?(?P<name>\S+)$(?:\n\n(?P<code>```python\n.*?\n```))?"
+    text = f"## {text[1]}" if text[1:] else ""
+    text = re.sub(pattern, begin, text, flags=re.M | re.S)
+    return re.sub(r"^(\| [^|]+ \| )([A-Z]\w+)( \|)", r"\1`\2`\3", text, flags=re.M)  # types link
+
+def constants(m):
+    "The public constants of a module: name, value, and the comment beside it, or above it."
+    text, out = inspect.getsource(m.module), {}
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    comments = {t.start[0]: t.string for t in tokens if t.type == tokenize.COMMENT}
+    alone = lambda n: re.match(r"# (?!%%)", text.splitlines()[n - 1])
+    for a in (a for a in ast.parse(text).body if isinstance(a, ast.Assign)):
+        above = [*takewhile(alone, range(a.lineno - 1, 0, -1))][::-1]
+        beside = [n for n in (a.end_lineno, a.lineno) if n in comments][:1]
+        says = " ".join(comments[n].strip("# ") for n in beside or above)
+        names = [n.id for t in a.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+        parts = says.split("; ") if says.count("; ") == len(names) - 1 else [says] * len(names)
+        out |= {n: s for n, s in zip(names, parts) if n.isupper() and n in m.module.__all__}
+    return [[f"[`{n}`]{{#{n}}}", value(getattr(m.module, n)), says] for n, says in out.items()]
+
+def value(it):
+    "The value of a constant if it is short, or what it is."
+    plain = len(repr(it)) <= 80 and not re.search(r"[/<]|array\(|^\{\}$", repr(it))
+    many = f"{len(it)} entries" if isinstance(it, (dict, list, tuple, set)) and it else "computed"
+    return f"`{it!r}`" if plain else many
 
 def commands():
-    "The commands of `sirenbook`, as records for the same search."
-    m = modules()["cli"]
-    return [dict(name=f"{PACKAGE} {words}", also=[words], module=f"{m.notebook[:2]} {m.title}", kind="command", summary=parser.description,
-                 href="cli.html#in-your-own-files" if words == "detect" else f"{page(m)}#{anchor(words)}",
-                 params=[[option(a), a.help] for a in options(parser) if a.help]) for words, parser in parsers().items()]
+    "The commands of `sirenbook`, each with its own help."
+    from sirenbook.cli import COMMANDS
+    os.environ["COLUMNS"] = "80"  # as wide everywhere
+    names = (top := ArgumentParser("sirenbook")).add_subparsers()
+    for add in COMMANDS: add(names)
+    def walk(parser):
+        for action in (a for a in parser._actions if a.nargs == "A..."):
+            for sub in action.choices.values():
+                anchor = "-".join(sub.prog.split()[1:])
+                yield f"## {sub.prog} {{#{anchor}}}\n\n```text\n{sub.format_help().strip()}\n```"
+                yield from walk(sub)
+    return walk(top)
+
+def front(title, about): return f"---\ntitle: {title}\ndescription: {json.dumps(about)}\n---"
+
+def contents(m):
+    rows = [[f"[`{n}`]({m.page}.html#{n})", api.summary(o)]
+            for n, o in m.defs.items() if "." not in n]
+    return api.table(rows, ["Name", "What it does"])
+
+def module_page(m):
+    begin = f"Made and explained, with sounds and pictures, in {m.place} · {source(m)}"
+    values = api.table(constants(m), ["Name", "Value", "What it is"])
+    told = commands() if m.name == "sirenbook.cli" else ()
+    values = f"## Constants {{#constants}}\n\n{values}" if values else ""
+    return "\n\n".join([front(m.name, m.about), begin, contents(m), *told, entries(m), values])
+
+ERRORS = """What cannot be done is refused in one sentence, as a `SirenbookError`, which is a
+`ValueError`; trouble with a file is a `SirenbookFileError`, which is an `OSError` too."""
+
+def first_page():
+    parts = [f"## {m.name} {{#{m.name.partition('.')[2]}}}\n\n{m.about}: "
+             f"[`{m.name}`]({m.page}.html), explained in {m.place}.\n\n{contents(m)}"
+             for m in modules()]
+    about = "Every function and class, in the order of the chapters"
+    return "\n\n".join([front("API", about), ERRORS, *parts])
+
+def symbols():
+    "Where names in backticks lead: those that one module alone has, and those with their module."
+    found = [(n, m.name[10:], f"/{m.page}.qmd#{n}") for m in modules() for n in m.defs]
+    often = Counter(n for n, *_ in found)
+    forms = lambda n, of: (f"sirenbook.{of}.{n}", f"{of}.{n}", *[n] * (often[n] == 1))
+    return {form: there for n, of, there in found for form in forms(n, of)}
 
 def write(folder):
-    "Write the pages of the reference into `folder`."
-    pages = {"api": first_page(), **{f"api_{m.name}": module_page(m) for m in modules().values()}}
-    for name, text in pages.items(): (Path(folder)/f"{name}.qmd").write_text(text, encoding="utf-8")
+    "Write the pages of the reference into `folder`, and the index that smalldocs links names by."
+    pages = {"api": first_page()} | {m.page: module_page(m) for m in modules()}
+    for name, text in pages.items(): (folder/f"{name}.qmd").write_text(text, encoding="utf-8")
+    (folder/"_symbols.json").write_text(json.dumps(symbols()), encoding="utf-8")
 
 if __name__ == "__main__": write(Path(sys.argv[1]))

@@ -1,136 +1,81 @@
-"""The search of the site: an index of its terms, functions, sections and sounds, and the box that looks things up in it."""
-import json, re, shutil, unicodedata
-from html.parser import HTMLParser
-from pathlib import Path
+"""The index that nbs/search.js searches: headings, terms, names, commands, sounds of the pages."""
+import json, re, shutil
 
-from common import BookError
+from bs4 import BeautifulSoup
 
-HERE = Path(__file__).resolve().parent/"site"
 CAP = 2400  # characters of a section's text that are searched
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-INLINE = set("a abbr b code em i kbd mark math mi mn mo mrow msub msup s small span strong sub sup".split())
-UNREAD = {"script", "style", "nav", "button", "svg", "audio", ".cell", ".sb-meta", ".sb-contents", ".sb-entry"}
+UNREAD = ("script, style, nav, button, svg, audio, pre:not(.sh, .bash), "
+          ".cell, .sb-meta, .sb-contents, .sb-entry")
+HEADING = re.compile("^h[1-6]$")
+BLOCKS = "p, li, td, th, div, h1, h2, h3, h4, pre, br, figcaption"
 
-def tidy(text): return re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).strip()
-
-def cut(text, longest=CAP):
-    "The first words of `text`, at most `longest` characters."
-    return text if len(text) <= longest else text[:longest].rsplit(" ", 1)[0]
-
-class Section:
-    "A heading of a page with what stands below it: its prose, its names in bold, its links and the labels of its players."
-    def __init__(self, level, anchor="", above=None):
-        self.level, self.anchor, self.above = level, anchor, above
-        self.heading, self.text, self.strong, self.links, self.sounds = "", "", [], [], []
-
-class Page(HTMLParser):
-    "What a reader sees of a rendered page, section by section; code and its outputs are left out, but for commands and the labels of players."
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.crumbs, self.description = [], [], ""
-        self.here = Section(1)
-        self.sections = [self.here]
-        main = re.search(r"<main\b.*?</main>", text, re.S)
-        self.feed(re.sub(r'<pre\b(?! class="sourceCode (?:sh|bash)\b).*?</pre>|(?<=")data:[^"]*', "", main[0] if main else "", flags=re.S))
-        self.title = tidy(self.sections[0].heading)
-    def inside(self, *marks): return any(m in o for o in self.open for m in marks)
-    def handle_starttag(self, tag, attrs):
-        if tag in VOID: return
-        attrs = dict(attrs)
-        self.open.append({tag, *(f".{c}" for c in (attrs.get("class") or "").split())})
-        here = self.here
-        if tag == "section":
-            self.here = Section(int(attrs["class"][-1]), attrs["id"], here)
-            self.sections.append(self.here)
-        elif tag == "figure": self.figure = attrs.get("id", "")
-        elif tag == "figcaption" and self.inside(".sb-player"): here.sounds.append(["", self.figure])
-        elif tag == "li" and self.inside(".breadcrumb"): self.crumbs.append("")
-        elif tag == "strong": here.strong.append("")
-        elif tag == "a": here.links.append("")
-        if tag not in INLINE: here.text += " "
-    def handle_endtag(self, tag):
-        if not any(tag in o for o in self.open): return
-        while tag not in self.open.pop(): pass
-        if tag == "section": self.here = self.here.above
-        if tag not in INLINE: self.here.text += " "
-    def handle_data(self, data):
-        here = self.here
-        if self.inside("figcaption") and self.inside(".sb-player"): here.sounds[-1][0] += data
-        elif self.inside(".breadcrumb") and self.inside("li"): self.crumbs[-1] += data
-        elif self.inside(".description"): self.description += data
-        elif self.inside(*UNREAD): return
-        elif self.inside("h1", f"h{here.level}"): here.heading += data
-        else:
-            here.text += data
-            if self.inside("strong"): here.strong[-1] += data
-            if self.inside("a"): here.links[-1] += data
+def tidy(text): return re.sub(r"\s+", " ", text).strip()
 
 def entry(kind, title, where, href, text, **more):
     "An entry of the index; what is empty is left out."
-    found = dict(kind=kind, title=tidy(title), where=where, href=href, text=cut(tidy(text)), **more)
-    return {k: v for k, v in found.items() if v or k in ("where", "params")}
+    text = tidy(text)[:CAP]
+    found = dict(kind=kind, title=tidy(title), where=where, href=href, text=text, **more)
+    return {k: v for k, v in found.items() if v or k == "where"}
 
-def term(section, page, name):
+def sounds(part):
+    return [[tidy(f.figcaption.get_text()), f["id"]] for f in part.select("figure.sb-player")]
+
+def read(part):
+    "The prose of a part of a page."
+    for junk in part.select(UNREAD): junk.decompose()
+    return part.get_text()
+
+def rows(part):
+    return [[tidy(c.get_text()) for c in r.select("td")] for r in part.select("tr:has(td)")]
+
+def name_entry(part, href, title, where):
+    "The entry of a function, class, method or command of the reference."
+    if title.startswith("sirenbook "):
+        return entry("command", title, where, href, part.pre.get_text(), also=[title[10:]])
+    says = " ".join(p.get_text() for p in part.find_all("p")[1:])
+    params = [[r[0], r[-1]] for r in rows(part) if r[0] != "returns"]
+    kind = "method" if "." in title else "function" if title[0].islower() else "class"
+    return entry(kind, title, where, href, says, params=params)
+
+def term(part, href, title, where):
     "The entry of a term: its definition, its other names, and the chapter that explains it."
-    text, chapter = tidy(section.text), tidy(section.links[-1]) if section.links else ""
-    if chapter: text = text.removesuffix(chapter).strip()
-    also = re.match(r"Also (.+?)\. ", text)
-    also = [tidy(s) for s in section.strong if also and tidy(s) in also[1]]
-    where = [page.title, f"explained in {chapter}"] if chapter else [page.title]
-    return entry("term", section.heading, where, f"{name}#{section.anchor}", text, also=also)
+    text, links = tidy(part.get_text()), part.find_all("a")
+    chapter = tidy(links[-1].get_text()) if links else ""
+    listed = (re.match(r"Also (.+?)\. ", text) or ["", ""])[1]
+    also = [b for b in (tidy(o.get_text()) for o in part.find_all("strong")) if b in listed]
+    where = [*where, f"explained in {chapter}"] if chapter else where
+    return entry("term", title, where, href, text.removesuffix(chapter), also=also)
 
-def page_entries(name, text):
-    "The entries of a page: itself, and its terms or its sections."
-    page = Page(text)
-    top, crumbs = page.sections[0], [tidy(c) for c in page.crumbs] or [page.title]
-    sounds = lambda s: [[tidy(label), anchor] for label, anchor in s.sounds]
-    reference, glossary = re.match(r"api[_.]", name), name == "glossary.html"
-    where = crumbs if page.crumbs else ["API"] if reference else []
-    said = [page.description] if reference or glossary or name == "changelog.html" else [re.sub(r"(\w)$", r"\1.", page.description), top.text]
-    yield entry("page", page.title, where, name, " ".join(said), sounds=sounds(top))
-    if reference or name == "changelog.html": return
-    for s in page.sections[1:]:
-        if glossary:
-            if s.level == 4: yield term(s, page, name)
-        elif s.level in (2, 3) and s.anchor:
-            where = [crumbs[-1], *([tidy(s.above.heading)] if s.above.level > 1 else [])]
-            yield entry("section", s.heading, where, f"{name}#{s.anchor}", s.text, sounds=sounds(s))
+def page_entries(name, html):
+    "The entries of a page, and of its sections from the last to the first."
+    main, api = BeautifulSoup(html, "html.parser").find("main"), name.startswith("api_")
+    for block in main.select(BLOCKS): block.append(" ")
+    about, title = main.select_one(".description"), tidy(main.find("h1").get_text())
+    crumbs = [tidy(o.get_text()) for o in main.select(".breadcrumb li")] or [title]
+    for part in reversed(main.select("section[id]")):
+        above = [tidy(o.find(HEADING).get_text()) for o in part.find_parents("section")[:1]]
+        part, level, href = part.extract(), part["class"][0][-1], f"{name}#{part['id']}"
+        heading, heard = tidy(part.find(HEADING).extract().get_text()), sounds(part)
+        if api and part["id"] == "constants":
+            for r, anchor in zip(rows(part), part.select("td [id]")):
+                yield entry("constant", r[0], [title], f"{name}#{anchor['id']}", r[-1])
+        elif api: yield name_entry(part, href, heading, [title])
+        elif name == "glossary.html":
+            if level == "4": yield term(part, href, heading, [title])
+        elif level in "23" and name not in ("changelog.html", "api.html"):
+            yield entry("section", heading, [crumbs[-1], *above], href, read(part), sounds=heard)
+    heard, says = sounds(main), about.get_text() if about else ""
+    main.find("header").decompose()
+    yield entry("page", title, crumbs, name, says + " " + read(main) * (not api), sounds=heard)
 
-def function_entry(f):
-    "The entry of a record of the API reference."
-    plain = lambda text: tidy(text.replace("`", ""))
-    return entry(f["kind"], f["name"], [f["module"]], f["href"], plain(f["summary"]), also=f.get("also"), params=[[n, plain(t)] for n, t in f["params"]])
-
-def index(site, functions):
-    "What the search knows of the pages in `site` and of the `functions` of the API reference."
-    pages = sorted(p for p in site.glob("*.html") if p.name != "404.html")
-    entries = [e for p in pages for e in page_entries(p.name, p.read_text(encoding="utf-8"))]
-    return entries + [function_entry(f) for f in functions]
-
-BOX = """<div class="sb-search" id="quarto-search" role="search"><i class="bi bi-search" aria-hidden="true"></i><input type="search"
- class="form-control form-control-sm" placeholder="Search" aria-label="Search the book" aria-keyshortcuts="/ Control+K" autocomplete="off"
- autocapitalize="off" spellcheck="false" enterkeyhint="go"><kbd aria-hidden="true">/</kbd></div>"""
-BUTTON = """<button type="button" class="btn sb-search-button" aria-label="Search the book" aria-haspopup="dialog"><i class="bi bi-search"
- aria-hidden="true"></i></button>"""
-
-def put_box(text, name):
-    "The text of the page `name` with this search in the place of the renderer's."
-    head = r'<link rel="stylesheet" href="\1site_libs/search.css"><script src="\1site_libs/search.js" defer></script>'
-    for old, new in ((r'<script src="([^"]*)site_libs/fuse/[^"]*"></script>', head),
-                     (r'<div class="smalldocs-search" id="quarto-search">.*?</div></div>', BOX),
-                     (r'(<nav class="quarto-secondary-nav">.*?)(</div></nav></header>)', rf"\1{BUTTON}\2")):
-        text, n = re.subn(old, new, text, count=1, flags=re.S)
-        if not n: raise BookError(f"the page {name} has no place for the search: nothing in it is like {old}")
-    return text
-
-def write(site, functions):
-    "Give the pages of `site` their search, and take the renderer's away."
-    libs = site/"site_libs"
-    said = ",\n".join(json.dumps(e, ensure_ascii=False, separators=(",", ":")) for e in index(site, functions))
-    for page in site.glob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        if 'id="quarto-search"' in text: page.write_text(put_box(text, page.name), encoding="utf-8")
-    (libs/"search-index.js").write_text(f"window.sirenbookIndex = [\n{said}\n];\n", encoding="utf-8")
-    for name in ("search.js", "search.css"): shutil.copy(HERE/name, libs/name)
-    shutil.rmtree(libs/"fuse", ignore_errors=True)
-    for old in (site/"search.json", site/"search.js", libs/"search-from-file.js"): old.unlink(missing_ok=True)
+def write(site):
+    "Write the index that nbs/search.js reads, and take the renderer's own search away."
+    found, fuse = [], re.compile(r'<script src="[^"]*site_libs/fuse/[^"]*"></script>')
+    for page in sorted(site.glob("*.html")):
+        html = page.read_text(encoding="utf-8")
+        if page.name != "404.html": found += page_entries(page.name, html)
+        page.write_text(fuse.sub("", html), encoding="utf-8")
+    index = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    (site/"search-index.js").write_text(f"window.sirenbookIndex = {index};\n", encoding="utf-8")
+    (site/"search.json").unlink(missing_ok=True)
+    shutil.rmtree(site/"site_libs"/"fuse", ignore_errors=True)
