@@ -54,16 +54,15 @@ results: $(READY)  ## train what chapters 12 to 15 report, into data/*.csv (hour
 
 STREET ?= street
 STREETS ?= _streets/roadside
-transfer: $(READY)  ## train on hours of simulated scenes, test on real clips in STREET, into data/transfer.csv (an hour; resumes)
+transfer: $(READY)  ## train on hours of simulated scenes, test on real clips in STREET, into data/transfer.csv (hours; resumes)
 	@$(BIN)/sirenbook dataset roadside --hours 8 --seed 1 --seconds 10 --out $(STREETS)
-	$(EXPERIMENT) transfer --datasets $(STREETS) esvs --out data
+	$(EXPERIMENT) transfer --datasets $(STREETS) esvs --tested-on '$(STREET)' --out data
 
 DETECTOR ?= _detector
 ESVS ?= esvs
 detector: $(READY)  ## train the detector, measure each choice and the result, into sirenbook/weights and data/*.csv (hours; resumes)
-	@$(BIN)/sirenbook train detector --out $(DETECTOR) --esvs '$(ESVS)' --street '$(STREET)' --spread 1 2
+	$(EXPERIMENT) detector --datasets '$(ESVS)' '$(STREET)' --folder '$(DETECTOR)' --out data
 	@cp $(DETECTOR)/weights/* sirenbook/weights
-	$(EXPERIMENT) detector --out data
 	@$(BIN)/python benchmarks/detector.py --out data/peers.csv
 
 test: $(READY)  ## run every notebook as a test, then the tests in tests

@@ -17,7 +17,7 @@ def readme():
 
 train = needs("train_requirements")
 book = needs("book_requirements") + train
-proving = needs("proving_requirements")
+evaluation = needs("evaluation_requirements")
 dev = needs("dev_requirements") + book
 
 setup(
@@ -35,7 +35,7 @@ setup(
     package_data={"sirenbook": ["*.csv", "weights/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=needs("requirements"),
-    extras_require={"train": train, "book": book, "dev": dev, "proving": proving,
+    extras_require={"train": train, "book": book, "dev": dev, "evaluation": evaluation,
                     "listen": needs("listen_requirements")},
     entry_points={
         "console_scripts": needs("console_scripts"),
