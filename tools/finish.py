@@ -47,7 +47,6 @@ def minutes(html):
     return max(5, 5 * round(spent / 5))
 
 def under_title(html, nb, last):
-    "The line under a chapter's title: its number, its time, its sounds, its notebook."
     where, sounds = place(nb.name), html.count('class="sb-player"')
     parts = [where + f" of {last}" * where.startswith("Chapter"), f"about {minutes(html)} minutes"]
     parts += [f"{sounds} sound{'s' * (sounds > 1)}"] * (sounds > 0)

@@ -31,7 +31,8 @@ def members(klass, private=False):
 def shared(sym, **more):
     "Docments in which the parameters of one line share its comment."
     found, text = docments(sym, args_kwargs=True, **more), inspect.getsource(sym)
-    for name, after in reversed([*zip(found, [*found][1:])]):
+    for name, after in reversed([*zip(found, [*found][1:] + ["return"])]):
+        found[name].anno = found[name].anno or api.EMPTY  # a default of None is no type
         if not found[name].docment and re.search(rf"\b{name}\b.*\b{after}\b.*#", text):
             found[name].docment = found[after].docment
     return found
