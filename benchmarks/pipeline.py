@@ -116,6 +116,7 @@ class Ours:
         import sklearn.model_selection
         from sirenbook import chunks, networks, recordings, results, training
         self.files, self.folder, self.epochs = files, folder, epochs
+        self.lazy = {}                                                   # input shape -> the inputs that a notebook keeps
 
     def load(self):
         from sirenbook.recordings import load_dataset
@@ -138,13 +139,14 @@ class Ours:
         return getattr(networks, kind)(shape, "printed")
 
     def fit(self, kind, features):
-        from sirenbook.networks import inputs
+        from sirenbook.networks import LazyInputs
         from sirenbook.results import SETUPS
         from sirenbook.training import train
         shape = SETUPS[kind, features][1]
-        X = self.X if features == "spectrogram" else inputs(self.chunks, shape)
-        learn, _, test = self.parts.of(X, self.chunks.y)
-        train(self.network(kind, shape), learn, test, self.epochs, BATCH, SEED, checkpoint=self.folder / "best_ours.keras")
+        if shape not in self.lazy: self.lazy[shape] = LazyInputs(self.chunks, shape)
+        learn, _, test = self.parts.of(self.lazy[shape], self.chunks.y)
+        train(self.network(kind, shape), learn, test, self.epochs, BATCH, SEED,
+              checkpoint=self.folder / "best_ours.keras")
 
     def predict(self, path):
         from sirenbook.training import load_model, predict
@@ -180,7 +182,9 @@ def measure(side, stage, *, epochs, files, folder):
     if stage == "import": return imports
     for step in ("load", "chunk", "split", "features"):
         if step == stage: return cost(getattr(way, step), REPEATS)
-        if step != "features" or stage == "session" or stage.startswith("spectrogram"): getattr(way, step)()
+        # the article's networks need its features; ours prepare their inputs themselves, and lazily
+        needed = side == "theirs" and (stage == "session" or stage.startswith("spectrogram"))
+        if step != "features" or needed: getattr(way, step)()
     if stage == "predict": return cost(lambda: way.predict(folder / "untrained.keras"), REPEATS)
     return cost(lambda: [way.fit(*n) for name, n in NETWORKS.items() if stage in (name, "session")], 1)
 

@@ -29,7 +29,7 @@ _PREPARE = {
     SPECTROGRAM: lambda chunks: standardize(log_spectrogram(chunks)),
 }  # input shape -> how chunks are prepared for it
 
-# %% ../nbs/06_networks.ipynb #e3018158
+# %% ../nbs/06_networks.ipynb #ff2dea03
 def _views(chunks, shape):
     "The arrays of chunks `(n_i, 32000)` to prepare, if a network with this input shape takes them."
     if tuple(shape) not in _PREPARE:
@@ -98,7 +98,7 @@ def lstm(
         x = keras.layers.Dropout(0.3)(x)
     return _finish(first, x, 64, f"lstm_{wiring}")
 
-# %% ../nbs/06_networks.ipynb #4c07fa4c
+# %% ../nbs/06_networks.ipynb #ec4138c8
 def _shared_log_spectrograms(chunks):
     "Log spectrograms of chunks; of overlapping ones, as views of the whole recording's."
     step = chunks.strides[0] // chunks.itemsize       # samples from one chunk to the next
@@ -110,13 +110,33 @@ def _shared_log_spectrograms(chunks):
     each = sliding_window_view(log_spectrogram(wav)[0], SPECTROGRAM[0], axis=0)
     return each[::step // 160].swapaxes(1, 2)
 
-_SHARED = {  # input shape -> (what is computed once and shared, what each row still needs)
-    SAMPLES: (_PREPARE[SAMPLES], np.asarray),
-    FRAMES: (frames, np.asarray),
-    SPECTROGRAM: (_shared_log_spectrograms, standardize),
-}
+# %% ../nbs/06_networks.ipynb #254c1eeb
+class _SharedSpectrograms:
+    "A recording's chunks as `standardize` gives them; frames that chunks share are kept once."
+    def __init__(self, chunks):
+        self.logs = _shared_log_spectrograms(chunks)
+        average = np.full(SPECTROGRAM[0], 1 / SPECTROGRAM[0], np.float32)
+        self.mean = [average @ x for x in self.logs]
+        spread = [np.sqrt(average @ np.square(x - m)) for x, m in zip(self.logs, self.mean)]
+        self.scale = [1 / np.where(s > 1e-4, s, np.inf) for s in spread]
 
-# %% ../nbs/06_networks.ipynb #e331835d
+    def write(self, k, out):
+        np.subtract(self.logs[k], self.mean[k], out=out)
+        out *= self.scale[k]
+
+class _SharedWaveforms:
+    "A recording's chunks in another shape; all are views of the recording."
+    def __init__(self, views): self.views = views
+
+    def write(self, k, out): out[:] = self.views[k]
+
+_SHARED = {
+    SAMPLES: lambda chunks: _SharedWaveforms(_PREPARE[SAMPLES](chunks)),
+    FRAMES: lambda chunks: _SharedWaveforms(frames(chunks)),
+    SPECTROGRAM: _SharedSpectrograms,
+}  # input shape -> what is kept of a recording's chunks
+
+# %% ../nbs/06_networks.ipynb #5c3b6ff7
 class LazyInputs:
     "The rows of `inputs`, prepared when they are asked for; `np.asarray(X[rows])` is an array."
     dtype = np.dtype(np.float32)
@@ -125,9 +145,9 @@ class LazyInputs:
         chunks,   # a Chunks, or an array of chunks `(n, 32000)`
         shape,    # SAMPLES, FRAMES or SPECTROGRAM; a model's `input_shape[1:]`
     ):
-        views = _views(chunks, shape)
-        share, self._each = _SHARED[tuple(shape)]
-        with ThreadPoolExecutor(n_cores()) as pool: self._parts = list(pool.map(share, views))
+        views = [v for v in _views(chunks, shape) if len(v)]
+        with ThreadPoolExecutor(n_cores()) as pool:
+            self._parts = list(pool.map(_SHARED[tuple(shape)], views))
         self._rows = np.array([(i, k) for i, v in enumerate(views) for k in range(len(v))])
         self._shape = tuple(shape)
 
@@ -145,6 +165,6 @@ class LazyInputs:
         return chosen
 
     def __array__(self, dtype=None, copy=None):
-        if not len(self): return np.empty(self.shape, dtype or self.dtype)
-        X = self._each(np.stack([self._parts[i][k] for i, k in self._rows]))
+        X = np.empty(self.shape, self.dtype)
+        for x, (i, k) in zip(X, self._rows): self._parts[i].write(k, out=x)
         return X.astype(dtype or self.dtype, copy=False)

@@ -45,7 +45,7 @@ def _check(model, part, name, both_classes=False):
         raise SirenbookError(f"the {name} part holds NaN or infinity")
     return X, y.astype(np.float32)
 
-# %% ../nbs/07_training.ipynb #bcb5c6de
+# %% ../nbs/07_training.ipynb #6befbdc7
 class _Batches(keras.utils.PyDataset):
     "Batches of a part, in the order of its rows or in one that is set."
     def __init__(self, X, y, batch_size):
@@ -58,7 +58,10 @@ class _Batches(keras.utils.PyDataset):
         rows = self.order[i * self.batch_size:(i + 1) * self.batch_size]
         return np.asarray(self.X[rows]), self.y[rows]
 
-# %% ../nbs/07_training.ipynb #b7e9eada
+    def __enter__(self): return self
+    def __exit__(self, *error): self.X = self.y = None   # TensorFlow keeps old batches for ever
+
+# %% ../nbs/07_training.ipynb #0ae418f9
 def _each_epoch(batches, epochs, seed):
     "A callback that shuffles batches as an epoch begins, and moves a progress bar."
     rng, bar = np.random.default_rng(seed), iter(progress(range(epochs), "training"))
@@ -77,8 +80,8 @@ class _WholeCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def on_epoch_end(self, epoch, logs=None):
         save = super().on_epoch_end
-        def write(part):
-            self.filepath = str(part).replace("{", "{{").replace("}", "}}")
+        def write(whole):
+            self.filepath = str(whole).replace("{", "{{").replace("}", "}}")
             save(epoch, logs)
         if logs["val_loss"] < self.best: atomic_write(self.path, write)
 
@@ -92,7 +95,7 @@ def _check_path(path):
     if path.is_dir() or not os.access(path.parent, os.W_OK):
         raise SirenbookFileError(f"{path}: a checkpoint cannot be written there")
 
-# %% ../nbs/07_training.ipynb #fe737771
+# %% ../nbs/07_training.ipynb #7e9e73f8
 @dataclass
 class History:
     "What a fit did: Keras's history, and which epoch was kept."
@@ -116,12 +119,13 @@ def train(
     held_out = _check(model, validation, "validation")
     if checkpoint: _check_path(checkpoint)
     set_seed(seed)
-    start, batches = time.perf_counter(), _Batches(X, y, batch_size)
+    start = time.perf_counter()
     best = keras.callbacks.EarlyStopping(patience=epochs, restore_best_weights=True)
     files = [_WholeCheckpoint(checkpoint)] if checkpoint else []
-    history = model.fit(batches, validation_data=_Batches(*held_out, batch_size), epochs=epochs,
-                        callbacks=[best, *files, _each_epoch(batches, epochs, seed)],
-                        shuffle=False, verbose=0).history
+    with _Batches(X, y, batch_size) as batches, _Batches(*held_out, batch_size) as held_out:
+        history = model.fit(batches, validation_data=held_out, epochs=epochs,
+                            callbacks=[best, *files, _each_epoch(batches, epochs, seed)],
+                            shuffle=False, verbose=0).history
     if not np.isfinite(history.get("val_loss", [])).any():
         raise SirenbookError("the validation loss was never a finite number; is the input scaled?")
     return History(history, best.best_epoch + 1, time.perf_counter() - start)

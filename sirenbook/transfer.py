@@ -69,7 +69,7 @@ def augment(
     if rng.uniform() < 0.15: x[rng.integers(40, n):] = low
     return x
 
-# %% ../nbs/20_transfer.ipynb #36f18c7f
+# %% ../nbs/20_transfer.ipynb #79a4773e
 def _starts(mels, i):
     "Frames at which a window may begin: with a siren for 0.6 s of it, or with none."
     at = np.arange(0, len(mels.mels[i]) - WINDOW[0] + 1, 4)
@@ -161,7 +161,7 @@ def _compiled(build, n_steps, rate, warmup):
     optimizer.build(model.trainable_variables)
     return model
 
-# %% ../nbs/20_transfer.ipynb #2bd78f25
+# %% ../nbs/20_transfer.ipynb #b65b88dd
 def fit(
     sampler,              # a MixedSampler
     epochs:int=12,        # of `len(sampler)` batches

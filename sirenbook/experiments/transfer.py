@@ -5,21 +5,21 @@
 # %% auto #0
 __all__ = ['find_folder', 'run']
 
-# %% ../../nbs/85_experiment_transfer.ipynb #8fd9015c
+# %% ../../nbs/85_experiment_transfer.ipynb #928ffc99
 from pathlib import Path
 from ..recordings import NAMES, dataset_dir, load_dataset
 from ..rendering import render_dataset
 from ..runs import RunTable
 from ..transfer import TRANSFER, MixedSampler, extract_mels, file_scores, fit, ranking
 
-# %% ../../nbs/85_experiment_transfer.ipynb #89f6f2c4
+# %% ../../nbs/85_experiment_transfer.ipynb #ffffcab2
 def find_folder(
     name,     # a folder, or its name where data sets are looked for
 ) -> Path:    # which may not be there
     "The folder of a data set: the one that is given, or else the one in `data_dirs`."
     return Path(name) if Path(name).is_dir() else dataset_dir(str(name))
 
-# %% ../../nbs/85_experiment_transfer.ipynb #9cc5a335
+# %% ../../nbs/85_experiment_transfer.ipynb #ee64bb6a
 def run(
     datasets=None,         # to train on, names or folders; None: a simulated street, and esvs
     out="data",            # the folder of transfer.csv
