@@ -231,12 +231,11 @@ def test_weights_reach_the_chapters_of_the_detector(book):
 
 
 def test_results_reach_the_chapters_that_read_them(book):
-    assert edited(book, "data/results.csv", lambda s: s + "\n") == [
-        "12_results",
-        "14_ablations",
-        "15_interpretability",
-        "index",
-    ]
+    old = edited(book, "data/results.csv", lambda s: s + "\n")
+    assert {"12_results", "14_ablations", "15_interpretability", "index"} <= set(old)
+    experiments = [name for name in old if "_experiment_" in name]
+    assert len(old) - len(experiments) == 4, old
+
 
 
 # ---- storing outputs anew

@@ -106,7 +106,6 @@ def serve(args):
     sources = lambda: {(path, time) for path, time in smalldocs.snapshot(ROOT, args.out).items()
                        if not path.endswith("nbdev.yml")}  # rendering writes it
     def rebuild(root):
-        "Render in a process of its own, which loads the modules as they are now, until they stay."
         command, before = [sys.executable, __file__, "site", "--preview", "--out", args.out], None
         while before != (before := sources()):
             done = subprocess.run(command, stdout=subprocess.DEVNULL)

@@ -21,8 +21,7 @@ def shown(path):
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 def join(text):
-    "The text of a cell or an output, which a notebook may store as a list of lines."
-    return "".join(text) if isinstance(text, list) else text
+    return "".join(text) if isinstance(text, list) else text  # as a notebook may store it
 
 def edit(path, change):
     "Put in a text file what `change` makes of its text."

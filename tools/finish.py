@@ -32,7 +32,6 @@ class Media:
         night = dark(data)
         return img(data) if night is data else img(data, "light") + img(night, "dark")
     def extract(self, html):
-        "`html` with all that is embedded put into files."
         html = EMBEDDED.sub(lambda m: self.picture(m[0]), html)
         html = re.sub(r'preload="metadata"(?=[^>]*data:audio)', 'preload="none"', html)
         return DATA.sub(lambda m: self.put(base64.b64decode(m[2]), SUFFIX[m[1]]), html)
@@ -48,7 +47,6 @@ def minutes(html):
     return max(5, 5 * round(spent / 5))
 
 def under_title(html, nb, last):
-    "The line under a chapter's title: its number, its time, its sounds, its notebook."
     where, sounds = place(nb.name), html.count('class="sb-player"')
     parts = [where + f" of {last}" * where.startswith("Chapter"), f"about {minutes(html)} minutes"]
     parts += [f"{sounds} sound{'s' * (sounds > 1)}"] * (sounds > 0)

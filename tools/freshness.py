@@ -89,7 +89,6 @@ def fingerprint(path):
     return hashlib.sha256("\0".join(counted).encode()).hexdigest()[:16]
 
 def stamp(path):
-    "Write into the notebook at `path` what its outputs are made from."
     nb = load(path)
     nb["metadata"][PACKAGE] = {"source": fingerprint(path)}
     path.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -64,7 +64,6 @@ def installed(text):
     return text if PUBLISHED else re.sub(CITED, "", text, flags=re.M)
 
 def menu(yml, names):
-    "The menu with the pages of the reference, and with pages in place of notebooks."
     indent = re.search(r"^( *)- .*api\.qmd", yml, re.M)[1]
     yml += "".join(f'{indent}- {{text: "{m.name}", href: {m.page}.qmd}}\n'
                    for m in reference.modules())

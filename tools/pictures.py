@@ -18,7 +18,6 @@ _LAB = np.array([.2104542553, .7936177850, -.0040720468, 1.9779984951, -2.428592
                  .0259040371, .7827717662, -.8086757660]).reshape(3, 3)
 
 def linear(rgb):
-    "sRGB, 0 to 1, as amounts of light."
     return np.where(rgb <= .04045, rgb / 12.92, ((rgb + .055) / 1.055) ** 2.4)
 
 def oklab(rgb):

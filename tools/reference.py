@@ -5,7 +5,7 @@
 import ast, importlib, inspect, io, json, os, re, sys, tokenize
 from argparse import ArgumentParser
 from collections import Counter
-from functools import cache, partial
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from common import FILES, NBS, PUBLISHED, ROOT, BookError, join, notebooks, page
 def modules():
     "The modules that notebooks export, in their order: what each defines, where it is explained."
     sys.path.insert(0, str(ROOT))
-    api.methods, api.docments = members, partial(docments, args_kwargs=True)
+    api.methods, api.docments = members, shared
     return [m for m in map(chapter, notebooks(NBS)) if m]
 
 def members(klass, private=False):
@@ -27,6 +27,15 @@ def members(klass, private=False):
     found = {n: getattr(o, "fget", None) or api.unwrapped(o) for n, o in vars(klass).items()}
     found = [o for n, o in found.items() if inspect.isfunction(o) and n[0] != "_"]
     return sorted(found, key=api.line_of)
+
+def shared(sym, **more):
+    "Docments in which the parameters of one line share its comment."
+    found, text = docments(sym, args_kwargs=True, **more), inspect.getsource(sym)
+    for name, after in reversed([*zip(found, [*found][1:] + ["return"])]):
+        found[name].anno = found[name].anno or api.EMPTY  # a default of None is no type
+        if not found[name].docment and re.search(rf"\b{name}\b.*\b{after}\b.*#", text):
+            found[name].docment = found[after].docment
+    return found
 
 def chapter(nb):
     "The module that a notebook exports, with its chapter; None if it exports none."
@@ -95,7 +104,6 @@ def constants(m):
     return [[f"[`{n}`]{{#{n}}}", value(getattr(m.module, n)), says] for n, says in out.items()]
 
 def value(it):
-    "The value of a constant if it is short, or what it is."
     plain = len(repr(it)) <= 80 and not re.search(r"[/<]|array\(|^\{\}$", repr(it))
     many = f"{len(it)} entries" if isinstance(it, (dict, list, tuple, set)) and it else "computed"
     return f"`{it!r}`" if plain else many

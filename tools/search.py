@@ -21,7 +21,6 @@ def sounds(part):
     return [[tidy(f.figcaption.get_text()), f["id"]] for f in part.select("figure.sb-player")]
 
 def read(part):
-    "The prose of a part of a page."
     for junk in part.select(UNREAD): junk.decompose()
     return part.get_text()
 
