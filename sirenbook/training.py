@@ -80,8 +80,8 @@ class _WholeCheckpoint(keras.callbacks.ModelCheckpoint):
 
     def on_epoch_end(self, epoch, logs=None):
         save = super().on_epoch_end
-        def write(part):
-            self.filepath = str(part).replace("{", "{{").replace("}", "}}")
+        def write(whole):
+            self.filepath = str(whole).replace("{", "{{").replace("}", "}}")
             save(epoch, logs)
         if logs["val_loss"] < self.best: atomic_write(self.path, write)
 

@@ -63,7 +63,7 @@ def test_signatures_and_tables_say_what_fastcore_reads(pages):
         if inspect.isclass(thing) and not reference.api.has_init(thing): continue
         table, code = rows(text), re.search(r"```python\n(.*?)\n```", text, re.S)[1]
         assert code.startswith(name), f"{name}: {code}"
-        for parameter, d in docments(thing, full=True).items():
+        for parameter, d in docments(thing, full=True, args_kwargs=True).items():
             if parameter in ("self", "cls", "return"): continue
             shown += 1
             says = (d.docment or "").replace("|", r"\|")
@@ -100,8 +100,10 @@ def test_nothing_is_left_unsaid(pages):
     assert not silent, f"{len(silent)} without a word: {', '.join(silent)}"
 
 def test_entries_lead_back_to_the_chapter(pages):
+    "To the code, where the chapter shows it; names whose code it folds away, to the chapter."
     for m, name, _ in everything():
-        assert f"]({m.chapter}#{name.lower()})" in pages[m.page].entries[name], name
+        there = f"#{name.lower()}" if name.partition(".")[0] in m.shown else ""
+        assert f"]({m.chapter}{there})" in pages[m.page].entries[name], name
 
 def test_links_to_the_source_wait_for_the_repository(pages, monkeypatch):
     """Until it is published the file of each module lies on the site; then each name leads to its
@@ -155,7 +157,7 @@ def test_the_command_has_all_its_commands_and_options(pages):
         "usage: sirenbook detect" in entries["detect"] and "--operating-point" in entries["detect"]
     )
     helps = [text for text in entries.values() if "usage: sirenbook" in text]
-    assert max(len(line) for text in helps for line in text.splitlines()) <= 80
+    assert max(len(line) for text in helps for line in text.splitlines()) < 100
 
 def test_a_chapter_links_each_method_to_its_entry():
     m = next(m for m in reference.modules() if m.name == "sirenbook.detector")

@@ -158,7 +158,6 @@ FIRST = {
     "pretrained": "#detector.pretrained",
     "hop chunk": "#chunk",
     "hear the leak": "chunks.html#hear-the-leak",
-    "look-alikes": "noises.html#look-alikes",
     "nine-second picture": "chunks.html#the-nine-second-picture",
     "hear a yelp": "sirens.html#yelp-and-phaser",
     "sirenbook detect": "api_cli.html#detect",
@@ -216,7 +215,8 @@ def test_a_word_that_is_nowhere_is_left_out_and_that_is_said(page):
 @pytest.mark.parametrize("query", ["pip install", "install", "detect my own file", "m4a"])
 def test_who_wants_to_use_it_is_led_to_the_commands(page, query):
     found = {f["href"].rpartition("/")[2] for f in look(page, query)[:4]}
-    assert {"index.html", "cli.html#in-your-own-files", "api_cli.html#detect"} & found
+    good = "index.html", "cli.html#in-your-own-files", "api_cli.html#detect"
+    assert {*good, "deployment.html#what-must-be-installed"} & found
 
 def test_words_are_marked(page):
     look(page, "log spectrogram")

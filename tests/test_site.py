@@ -1,5 +1,5 @@
 """The rendered site, as a reader meets it: in a browser, with the network off."""
-import json, re, runpy, sys
+import json, re, sys
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -7,7 +7,7 @@ import pytest
 from shared import ROOT
 
 sys.path.insert(0, str(ROOT/"tools"))
-import common, formulas, pages as rendering  # noqa: E402
+import common, formulas, pages as rendering, reference  # noqa: E402
 
 def page_of(nb): return f"{common.page_name(nb.name)}.html"
 
@@ -324,21 +324,16 @@ def test_theme_toggle(visit, theme):
     )
     back()
 
-def test_exported_names_have_api_entries(pages):
-    modidx = ROOT/"sirenbook"/"_modidx.py"
-    if not modidx.exists(): pytest.skip("nothing is exported yet")
+def test_exported_names_have_their_headings(pages):
+    "What a chapter shows the code of has a heading there, to which links of nbdev lead."
     lost = []
-    for module, names in runpy.run_path(str(modidx))["d"]["syms"].items():
-        for name, (where, _) in names.items():
-            short = name.removeprefix(f"{module}.")
-            if any(part.startswith("_") for part in short.split(".")): continue
-            page, _, anchor = where.partition("#")
-            if page not in pages or short not in pages[page].headings:
-                lost.append(f"{name} has no API entry on {page}")
-            elif pages[page].ids.get(anchor) == "section":
-                lost.append(
-                    f"a link to {name} leads to another heading, {where}: reword that heading"
-                )
+    for m in reference.modules():
+        page = pages[m.chapter]
+        for name in (n for n in m.defs if n.partition(".")[0] in m.shown):
+            if name not in page.headings:
+                lost.append(f"{name} has no heading on {m.chapter}")
+            elif page.ids.get(name.lower()) == "section":
+                lost.append(f"{m.chapter}#{name.lower()} is another heading: reword that")
     assert not lost, "; ".join(lost)
 
 def test_the_first_screen_of_home_holds_all(visit):

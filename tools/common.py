@@ -1,6 +1,5 @@
 """What the tools share: folders, settings, notebooks, and an error that one sentence explains."""
 from configparser import ConfigParser
-from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,7 +14,7 @@ FILES = f"{REPOSITORY}/blob/{SETTINGS.get('branch')}/"
 
 class BookError(Exception): "Something went wrong that one sentence can explain."
 
-say = partial(print, flush=True)
+def say(text): print(text, flush=True)
 
 def shown(path):
     "`path` as a person in the repository would write it."

@@ -6,6 +6,7 @@ from pictures import dark
 
 DATA = re.compile(r"data:(image/png|image/webp|audio/mpeg);base64,([A-Za-z0-9+/=]+)")
 SUFFIX = {"image/png": ".png", "image/webp": ".webp", "audio/mpeg": ".mp3"}
+PLAYER = re.compile('<figure (?=class="sb-player")')
 EMBEDDED = re.compile(r'<img\b[^>]*\bsrc="data:image/(?:png|webp);base64,[^>]*>')
 
 class Media:
@@ -95,8 +96,7 @@ def finish(site, names):
         html = page.read_text(encoding="utf-8")
         nb, count = names.get(page.name), itertools.count(1)
         html = re.sub(r"<body[^>]*>", lambda m: m[0] + SKIP, html, count=1)
-        player = '<figure class="sb-player"'
-        html = re.sub(player, lambda m: f'<figure id="hear-{next(count)}" class="sb-player"', html)
+        html = PLAYER.sub(lambda m: f'<figure id="hear-{next(count)}" ', html)
         line = under_title(html, nb, last) if nb and nb.stem != "index" else ""
         header = f"{line}</header>{contents(html)}"
         html = html.replace('<div class="quarto-title-meta"></div></header>', header, 1)

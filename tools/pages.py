@@ -73,8 +73,7 @@ def menu(yml, names):
 def swap(new, out):
     "Put the folder `new` in the place of `out`, which stays as it was until `new` is whole."
     if out.exists() and any(out.iterdir()) and not (out/"site_libs").is_dir():
-        raise BookError(f"{shown(out)} is not empty and is not a site, so it is left alone; "
-                        "name another folder")
+        raise BookError(f"{shown(out)} is neither empty nor a site; name another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as room:
         shutil.move(new, f"{room}/new")
@@ -100,4 +99,3 @@ def render(source, out, preview=False):
     swap(site.out, out)
     say(f"Rendered {len(site.pages)} pages in {time.time()-begin:.1f} s.")
     say(f"The book is in {shown(out)}. Open {(out/'index.html').as_uri()}")
-    say("or serve it, for a phone or another computer:  make serve HOST=0.0.0.0")

@@ -40,10 +40,12 @@ def chapter(nb):
     if not (ROOT/file).is_file():
         raise BookError(f"{nb.name} exports {name}, which is not in the package yet: make export")
     module, page = importlib.import_module(name), f"{page_name(nb.name)}.html"
+    shown = "\n".join(s for s in cells if "#| exports" in s)
     defs = {o.__qualname__: o for top in api.own(module)
             for o in (top, *(members(top) if inspect.isclass(top) else ()))}
     return SimpleNamespace(name=name, module=module, notebook=nb.name, file=file, defs=defs,
         page=f"api_{exports[1].replace('.', '_')}", title=title[1], about=about[1], chapter=page,
+        shown=re.findall(r"^(?:def|class) (\w+)", shown, re.M),
         place=f"{place(nb.name).lower()}, [{title[1]}]({page})")
 
 def source(m, name=None):
@@ -61,7 +63,8 @@ def entries(m):
     "The functions and classes of a module as smalldocs writes them, with anchors and chapters."
     def begin(o):
         if not (thing := m.defs.get(o["name"])): return o[0]
-        where = f"Explained in [{m.title}]({m.chapter}#{o['name'].lower()}) {source(m, o['name'])}"
+        there = f"#{o['name'].lower()}" * (o["name"].partition(".")[0] in m.shown)
+        where = f"Explained in [{m.title}]({m.chapter}{there}) {source(m, o['name'])}"
         fields = api.key_comments(thing) if hasattr(thing, "_fields") else {}
         rows = [[f"`{n}`", api.type_text(thing.__annotations__[n], m.module), says]
                 for n, says in fields.items()]
