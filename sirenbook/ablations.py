@@ -16,7 +16,7 @@ from .networks import SPECTROGRAM, cnn, keras
 from .recordings import class_index
 from .results import pick, split_for
 from .spectrograms import log_spectrogram, standardize
-from .training import Metrics, Training, evaluate, set_seed, train
+from .training import History, Metrics, evaluate, set_seed, train
 from .viewing import new_axes
 
 # %% ../nbs/14_ablations.ipynb #9a9065ea
@@ -82,7 +82,7 @@ def scale(
 class AblationRun:
     "One training of the spectrogram CNN and its test."
     model: object         # the trained keras network
-    training: Training    # its history and the epoch that was kept
+    training: History     # its history and the epoch that was kept
     metrics: Metrics      # of the test part
     n_flat: int           # chunks with a frequency bin that never changes
 

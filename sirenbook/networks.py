@@ -24,9 +24,9 @@ SAMPLES, FRAMES, SPECTROGRAM = (  # 2 s: samples; 2 s: frames of 10 ms; 2 s: log
     (32000, 1), (200, 160), (199, 161))
 
 _PREPARE = {
-    SAMPLES: lambda chunks: chunks[..., None],
-    FRAMES: frames,
-    SPECTROGRAM: lambda chunks: standardize(log_spectrogram(chunks)),
+    SAMPLES: lambda chunks, out: np.copyto(out, chunks[..., None]),
+    FRAMES: lambda chunks, out: np.copyto(out, frames(chunks)),
+    SPECTROGRAM: lambda chunks, out: standardize(log_spectrogram(chunks), out=out),
 }  # input shape -> how chunks are prepared for it
 
 # %% ../nbs/06_networks.ipynb #ff2dea03
@@ -51,7 +51,7 @@ def inputs(
     pieces = [v[i:i + 16] for v in _views(chunks, shape) for i in range(0, len(v), 16)]
     ends = np.cumsum([len(p) for p in pieces], dtype=int)
     X = np.empty((ends[-1] if len(ends) else 0, *shape), np.float32)
-    def fill(piece, end): X[end - len(piece):end] = _PREPARE[tuple(shape)](piece)
+    def fill(piece, end): _PREPARE[tuple(shape)](piece, out=X[end - len(piece):end])
     with ThreadPoolExecutor(n_cores()) as pool: list(pool.map(fill, pieces, ends))
     return X
 
@@ -131,7 +131,7 @@ class _SharedWaveforms:
     def write(self, k, out): out[:] = self.views[k]
 
 _SHARED = {
-    SAMPLES: lambda chunks: _SharedWaveforms(_PREPARE[SAMPLES](chunks)),
+    SAMPLES: lambda chunks: _SharedWaveforms(chunks[..., None]),
     FRAMES: lambda chunks: _SharedWaveforms(frames(chunks)),
     SPECTROGRAM: _SharedSpectrograms,
 }  # input shape -> what is kept of a recording's chunks
