@@ -40,7 +40,8 @@ def require(
     except ModuleNotFoundError as e:
         missing = (e.name or module).split(".")[0]  # itself, or one of its own requirements
         raise SirenbookError(
-            f"{missing} is not installed: pip install 'sirenbook[{extra}]'") from None
+            f"{missing} is not installed; in a copy of the repository: "
+            f"pip install '.[{extra}]'") from None
 
 # %% ../nbs/71_errors.ipynb #098643bc
 def progress(

@@ -325,7 +325,8 @@ def plot_intervals(
     return ax
 
 # %% ../nbs/12_results.ipynb #6b4f381d
-ACROSS_SETTINGS = (("logistic", "spectrogram", ""), *[(*s, "chained") for s in SETUPS])
+ACROSS_SETTINGS = (  # (model, features, wiring) of what is trained on one set and tested on all
+    ("logistic", "spectrogram", ""), *[(*s, "chained") for s in SETUPS])
 ACROSS_COLUMNS = {"dataset": str, "dataset_sha256": str, "tested_on": str, "tested_sha256": str,
                   "model": str, "features": str, "wiring": str, "fold": int,
                   "balanced_accuracy": float, "roc_auc": float, "seconds": float,

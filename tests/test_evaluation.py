@@ -241,7 +241,7 @@ def test_threshold_events_are_the_runs():
 def tool():
     if importlib.util.find_spec("sed_scores_eval") is None:
         pytest.skip("sed_scores_eval is not installed, so nothing was measured with it "
-                    "(pip install 'sirenbook[evaluation]')")
+                    "(pip install '.[evaluation]')")
 
 def measured(report):
     truth = {"a": [(3.0, 8.0)], "b": [], "c": [(0.0, 4.0), (9.0, 15.0)]}

@@ -161,7 +161,7 @@ try: {USES[use][1]}
 except Exception as e: print(isinstance(e, SirenbookError), e)""", missing,
 TF_CPP_MIN_LOG_LEVEL="3")
     assert told.startswith("True "), told or "nothing was raised"
-    assert "pip install 'sirenbook[" in told and any(m in told for m in missing.split(",")), told
+    assert "pip install '.[" in told and any(m in told for m in missing.split(",")), told
 
 def test_every_module_has_a_notebook():
     exported = [m[1] for nb in CHAPTERS for c in cells(nb, "code")
