@@ -97,6 +97,8 @@ def standardize(
     return out
 
 # %% ../nbs/02_spectrograms.ipynb #9dbc5a24
+#| code-fold: true
+#| code-summary: "mel filters"
 def mel_filters(
     sr:int=SR,           # sample rate, Hz
     n_fft:int=512,       # frame length, samples
@@ -118,6 +120,8 @@ def _bands(sr, n_fft, **bands):
             mel_filters(sr, n_fft, **bands).astype(np.float32))
 
 # %% ../nbs/02_spectrograms.ipynb #d3464662
+#| code-fold: true
+#| code-summary: "the mel spectrogram"
 def mel_power(
     wav:np.ndarray,         # waveform, `(n_samples,)`
     sr:int=SR,              # sample rate, Hz
@@ -140,6 +144,8 @@ def mel_power(
     return out
 
 # %% ../nbs/02_spectrograms.ipynb #906f3872
+#| code-fold: true
+#| code-summary: "its logarithm"
 def log_mel(
     wav:np.ndarray,         # waveform, `(n_samples,)`
     sr:int=SR,              # sample rate, Hz
@@ -152,6 +158,8 @@ def log_mel(
     return np.log(mel_power(wav, sr, n_fft, hop_length, **bands) + np.float32(eps))
 
 # %% ../nbs/02_spectrograms.ipynb #43ee03bc
+#| code-fold: true
+#| code-summary: "per-channel energy normalisation"
 def pcen(
     power:np.ndarray,              # power of each band, `(..., n_frames, n_bins)`
     *,

@@ -46,6 +46,8 @@ def _check(model, part, name, both_classes=False):
     return X, y.astype(np.float32)
 
 # %% ../nbs/07_training.ipynb #6befbdc7
+#| code-fold: true
+#| code-summary: "batches in a chosen order"
 class _Batches(keras.utils.PyDataset):
     "Batches of a part, in the order of its rows or in one that is set."
     def __init__(self, X, y, batch_size):
@@ -62,6 +64,8 @@ class _Batches(keras.utils.PyDataset):
     def __exit__(self, *error): self.X = self.y = None   # TensorFlow keeps old batches for ever
 
 # %% ../nbs/07_training.ipynb #0ae418f9
+#| code-fold: true
+#| code-summary: "shuffling at each epoch, and a progress bar"
 def _each_epoch(batches, epochs, seed):
     "A callback that shuffles batches as an epoch begins, and moves a progress bar."
     rng, bar = np.random.default_rng(seed), iter(progress(range(epochs), "training"))
