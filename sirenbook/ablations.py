@@ -66,7 +66,7 @@ def count_flat_chunks(
 def scale(
     x:np.ndarray,      # log spectrograms, `(n, n_frames, n_bins)`
     scaling:str,       # "chunk", "data set" or "none"
-    train:np.ndarray,  # indices of the training part, whose statistics "data set" uses
+    train:np.ndarray,  # indices of the training part, `(n_train,)`; "data set" uses its statistics
 ) -> np.ndarray:       # float32, same shape
     "Standardise each bin over its chunk, or over all training chunks, or not at all."
     if scaling == "none": return x

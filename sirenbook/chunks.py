@@ -110,8 +110,8 @@ def random_split(
 # %% ../nbs/04_chunks.ipynb #cc51eb04
 def shared_share(
     chunks:Chunks,       # chunks of a data set
-    test:np.ndarray,     # indices of the test part
-    train:np.ndarray,    # indices of the training part
+    test:np.ndarray,     # indices of the test part, int `(n_test,)`
+    train:np.ndarray,    # indices of the training part, int `(n_train,)`
     reach:int=1,         # chunks this many places apart still overlap
 ) -> float:              # between 0 and 1
     "The share of test chunks that have some audio in common with training."

@@ -81,7 +81,7 @@ def _add_detector(ask):
     which.add_argument("--threshold", type=float, metavar="T",
                        help="probability threshold for an event, above 0 and below 1")
     which.add_argument("--operating-point", metavar="K/h",
-                       help="or: the threshold that gave K false alarms an hour")
+                       help="or the threshold that gave K false alarms an hour")
     ask.add_argument("--weights", metavar="DIR",
                      help="a detector of your own, as `sirenbook train detector` makes it")
 
@@ -276,11 +276,11 @@ def _add_detect(commands):
     ask = commands.add_parser("detect", help=about, description=about)
     ask.add_argument("file", nargs="+", metavar="FILE", help="a recording, or a folder of them")
     ask.add_argument("--json", action="store_true", help="answer in JSON")
-    ask.add_argument("--csv", metavar="FILE", help="write a table as well, a row an event")
+    ask.add_argument("--csv", metavar="FILE", help="also write a CSV table, one row per event")
     ask.add_argument("--plot", metavar="FILE.png",
-                     help=f"draw the probability over time as well, of up to {_PANELS} files")
+                     help=f"also plot the probability over time, for up to {_PANELS} files")
     ask.add_argument("--workers", type=int, metavar="N",
-                     help="how many processes (one a core, where it is worth it)")
+                     help="number of processes (one per core, where it is worth it)")
     _add_detector(ask)
     ask.set_defaults(run=_detect)
 
@@ -384,12 +384,12 @@ def _add_listen(commands):
     about = "report when a siren begins, while the sound arrives from a microphone or a pipe"
     ask = commands.add_parser("listen", help=about, description=about)
     ask.add_argument("--device", metavar="D", help="a microphone's number or name (the default)")
-    ask.add_argument("--raw", action="store_true", help="bare samples from a pipe instead")
+    ask.add_argument("--raw", action="store_true", help="raw samples from a pipe instead")
     ask.add_argument("--sr", type=int, metavar="HZ", help="with --raw: samples a second")
     ask.add_argument("--channels", type=int, metavar="N",
                      help="with --raw: interleaved channels (1)")
     ask.add_argument("--format", choices=_FORMATS, help="with --raw: how a sample is stored (s16)")
-    ask.add_argument("--json", action="store_true", help="an object of JSON a line")
+    ask.add_argument("--json", action="store_true", help="one JSON object per line")
     _add_detector(ask)
     ask.set_defaults(run=_listen)
 
@@ -416,7 +416,7 @@ def _add_dataset(commands):
     ask.add_argument("--seed", type=int, default=0, help="the same seed gives the same scenes (0)")
     ask.add_argument("--seconds", type=float, default=15, help="length of a scene (15)")
     ask.add_argument("--clear", action="store_true", help="scenes whose siren stands out")
-    ask.add_argument("--workers", type=int, help="how many processes (one a core)")
+    ask.add_argument("--workers", type=int, help="number of processes (one per core)")
     ask.set_defaults(run=_render_roadside)
 
 COMMANDS.append(_add_dataset)
@@ -462,7 +462,7 @@ def _add_train(commands):
                        ("esvs", "the esvs recordings"), ("street", "recordings of real streets")):
         ask.add_argument(f"--{name}", metavar="DIR", help=f"a folder with {what}")
     ask.add_argument("--hours", type=float, default=8, help="hours of scenes to render (8)")
-    ask.add_argument("--seed", type=int, default=0, help="the same seed gives the same (0)")
+    ask.add_argument("--seed", type=int, default=0, help="random seed of the training (0)")
     ask.add_argument("--spread", type=int, nargs="+", default=[], metavar="SEED",
                      help="other seeds whose networks rank the real clips too")
     ask.set_defaults(run=_train_detector)
@@ -472,20 +472,20 @@ COMMANDS.append(_add_train)
 # %% ../nbs/25_cli.ipynb #e5a1c0d3
 _FOLDS = {"--folds": dict(type=int, nargs="+", dest="fold_ids", choices=range(5), metavar="K",
                           help="which folds or runs, 0 to 4")}
-_SEEDS = {"--seeds": dict(type=int, nargs="+", metavar="SEED", help="of the networks (0 1 2)")}
+_SEEDS = {"--seeds": dict(type=int, nargs="+", metavar="SEED", help="network seeds (0 1 2)")}
 _EXPERIMENTS = {   # name: what it measures, and its own options
     "verdict": ("every model on every split of every data set", _FOLDS | {
         "--split": dict(nargs="+", choices=("random", "grouped"), dest="splits", help="(both)"),
         "--across": dict(action="store_true", help="train on each data set, test on all")}),
     "ablations": ("which flaw of the article moved its number, and how far", _FOLDS),
     "shortcuts": ("what separates the classes without any siren", _FOLDS),
-    "duplicates": ("how well pairs of copies are found", {}),
+    "duplicates": ("which recordings share sound, and the loop in esvs", {}),
     "transfer": ("from simulated streets to real ones", _SEEDS | {
         "--tested-on": dict(metavar="DATASET", help="the real clips to rank (street)"),
-        "--folder": dict(metavar="DIR", help="of the simulated street, rendered if missing")}),
+        "--folder": dict(metavar="DIR", help="the simulated street, rendered if missing")}),
     "detector": ("the choices behind the detector, and its scores on other recordings", _SEEDS | {
-        "--folder": dict(metavar="DIR", help="of networks and sounds; finished work is kept"),
-        "--hours": dict(type=float, help="of street without a siren")})}
+        "--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept"),
+        "--hours": dict(type=float, help="hours of street without a siren (4)")})}
 
 # %% ../nbs/25_cli.ipynb #b8cfb454
 def _experiment(args):

@@ -218,7 +218,7 @@ class Stream:
         self._reset(0)
 
     def _reset(self, before):
-        "Start with an empty window, so many samples after the beginning."
+        "Start with an empty window, `before` samples after the beginning."
         self._before, self._n, self._front = before, 0, FrontEnd(self.sr)
 
     @property
@@ -258,7 +258,7 @@ class Stream:
         self,
         seconds:float,   # how much sound was lost, s
     ) -> Scores:         # those that became due
-        "Resume after lost sound: up to a window it counts as silence, more resets the window."
+        "Resume after dropped audio: a gap up to a window counts as silence, a longer one resets."
         if not 0 <= seconds < np.inf:
             raise SirenbookError(f"a gap is 0 s or longer, not {seconds}")
         n = round(seconds * self.sr)
@@ -338,9 +338,9 @@ class EventTracker:
         self,
         threshold:float,        # an event begins where the probability reaches this
         *,
-        release:float=1.0,      # it lasts until the logit is so far below the threshold's
-        bridge_s:float=2.0,     # or through a pause of up to so long, s
-        min_windows:int=1,      # fewer windows than this are no event
+        release:float=1.0,      # it lasts until the logit falls this far below the threshold's
+        bridge_s:float=2.0,     # pauses up to this length are bridged, s
+        min_windows:int=1,      # an event has at least this many windows
     ):
         self.threshold, self.bridge_s = _threshold(threshold), bridge_s
         self.min_windows = min_windows

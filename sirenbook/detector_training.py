@@ -36,7 +36,7 @@ class RunFolder(keras.callbacks.EarlyStopping):
     def __init__(
         self,
         folder,            # made if it is not there
-        patience:int=8,    # epochs without a lower held-out loss, and the run stops
+        patience:int=8,    # the run stops after this many epochs without a lower held-out loss
     ):
         super().__init__("val_cross_entropy", patience=patience, mode="min")
         self.folder, self.kept = Path(folder), {}
@@ -91,7 +91,7 @@ def fit_in_folder(
     folder,            # where the run is kept; the same call resumes it
     *,
     epochs:int=8,      # of `len(sampler)` batches
-    patience:int=8,    # epochs without a lower held-out loss, and the run stops
+    patience:int=8,    # the run stops after this many epochs without a lower held-out loss
     callbacks=(),      # more Keras callbacks
 ):                     # the network with the averaged weights of its best epoch
     "Train the detector's network in a run that can be interrupted."
@@ -104,7 +104,7 @@ def fit_in_folder(
 def split_groups(
     mels:MelDataset,   # the recordings
     groups,            # group of each recording in it
-    every:int=10,      # one group in so many is held out
+    every:int=10,      # one group in this many is held out
 ) -> tuple:            # (MelDataset to learn from, MelDataset held out)
     "Hold out whole groups of both classes."
     groups, out = np.asarray(groups), set()
@@ -127,7 +127,7 @@ def plot_log(
 ):                 # the axes
     "Draw the losses of a run, and the epoch that was kept."
     ax, epochs = new_axes(ax), [r["epoch"] for r in rows]
-    ax.plot(epochs, [r["loss"] for r in rows], color="#444444", label="training, varied")
+    ax.plot(epochs, [r["loss"] for r in rows], color="#444444", label="training, augmented")
     ax.plot(epochs, [r["held_out_loss"] for r in rows], color="#1b998b", label="held out")
     best = min(rows, key=lambda r: r["held_out_loss"])
     ax.axvline(best["epoch"], color="#1b998b", lw=0.8, ls=":")
@@ -221,7 +221,7 @@ def load_training_data(
     return found
 
 # %% ../nbs/23_detector_training.ipynb #cfdd76ee
-SETTINGS = {   # what is learned from, and how it differs from the shipped recipe
+SETTINGS = {   # name -> what differs from the shipped recipe
     "simulated street alone": dict(esvs=False),
     "and esvs": dict(),
     "and esvs, not varied": dict(augment=None),
@@ -234,7 +234,7 @@ ABLATION = {"setting": str, "seed": int, "roc_auc": float, "found_at_5": float,
 def fit_setting(
     out,               # the folder of the run: it is kept in out/ablation
     material:dict,     # as `load_training_data` gives it
-    setting:str,       # of SETTINGS
+    setting:str,       # a name in SETTINGS
     seed:int,          # of weights, windows and their variation
     epochs:int=8,      # of 250 batches
 ):                     # the network
@@ -382,7 +382,7 @@ def train_detector(
     spread=(),               # other seeds whose networks rank the clips of street too
     siren_free_hours:float=4.0,   # of street without a siren, to count false alarms on, h
 ):                   # the folder of weights, for Detector.load
-    "From nothing to a detector; the same call resumes where it was interrupted."
+    "Train a detector from nothing; the same call resumes where it was interrupted."
     _check_folders(roadside, esvs, street)       # before any time is spent
     (out := Path(out)).mkdir(parents=True, exist_ok=True)
     if roadside is None: roadside = render_dataset(out / "roadside", hours, 1, seconds=10)

@@ -21,7 +21,7 @@ from .files import n_cores
 # %% ../nbs/13_duplicates.ipynb #5402270e
 FRAME_S, HOP_S = 0.064, 0.016    # length of a frame, and from one to the next, s
 LOW_HZ, HIGH_HZ = 200, 4000      # the band that most disguises leave alone, Hz
-_REACH = 7                       # a peak is the maximum within so many frames and bins
+_REACH = 7                       # a peak is the maximum within this many frames and bins
 
 def _power(wav, sr, first, last):
     "Power of the frames `first` to `last` within the band, and a lowest level for each frame."

@@ -27,13 +27,13 @@ from .transfer import AUDIBLE_DB, ranking
 from .viewing import new_axes
 
 # %% ../nbs/22_evaluation.ipynb #43cc3cee
-_SIREN_FREE_SEED, _ONSET_SEED = 7, 9   # no network learned from scenes of these seeds
+_SIREN_FREE_SEED, _ONSET_SEED = 7, 9   # no network was trained on scenes of these seeds
 MINUTE_S = 60.0                      # length of a minute, s
 
 def siren_free_minute(
     i:int,   # which one
 ):           # a roads.Scene
-    "A minute of street without a siren, from which no network has learned."
+    "A minute of street without a siren, on which no network was trained."
     return scene(MINUTE_S, np.random.default_rng([_SIREN_FREE_SEED, i]))
 
 def siren_free_minutes(
@@ -97,7 +97,7 @@ def rate_interval(
 # %% ../nbs/22_evaluation.ipynb #fbc9e9b7
 def weights_name(
     detector,   # a detector.Detector
-) -> str:       # eight letters
+) -> str:       # eight hexadecimal digits
     "Which weights and calibration a result belongs to."
     card = detector.card
     facts = [card["files"]["float"]["sha256"], *sorted(card["calibration"].items())]
@@ -127,9 +127,9 @@ def clip_alarms(
 # %% ../nbs/22_evaluation.ipynb #460f1c36
 def plot_alarms(
     rows,       # as `load_alarms` gives them
-    ax=None,    # matplotlib axes
+    ax=None,    # matplotlib axes, or None for new ones
     *,
-    title:str="",   # of the axes
+    title:str="",   # the finding
 ):              # the axes
     "False alarms an hour against the threshold, a line for each sound."
     ax, logit = new_axes(ax, 3), lambda p: np.log(np.array(p) / (1 - np.array(p)))
@@ -345,8 +345,9 @@ def load_latency(
     for r in rows:
         if (r["outcome"] == "found") != (r["latency_s"] is not None) or r["outcome"] not in (
                 "found", "missed", "early"):
-            raise SirenbookFileError(f"{path}: an alarm that was {r['outcome']!r} with a latency "
-                                     f"of {r['latency_s']} s")
+            raise SirenbookFileError(
+                f"{path}: a row has the outcome {r['outcome']!r} and latency_s {r['latency_s']}; "
+                "outcomes are found, missed and early, and only found has a latency")
     return rows
 
 # %% ../nbs/22_evaluation.ipynb #df8d8ce2
@@ -377,9 +378,9 @@ def latency_table(
 # %% ../nbs/22_evaluation.ipynb #a5ff065c
 def plot_latency(
     rows,       # of `load_latency`, of one operating point
-    ax=None,    # matplotlib axes
+    ax=None,    # matplotlib axes, or None for new ones
     *,
-    title:str="",   # of the axes
+    title:str="",   # the finding
 ):              # the axes
     "The share of sirens that have raised the alarm, against time; a line for each SNR."
     ax = new_axes(ax, 3)
@@ -410,7 +411,7 @@ UNSEEN = {"file": str, "source": str, "group": str, "label": _label, "seed": int
 def load_unseen(
     path,    # a table with a row for each clip and seed
 ) -> list:   # its rows as dicts, numbers as numbers
-    "Read what networks predict for clips whose source they have not learned from."
+    "Read what networks predict for clips whose source is not in their training data."
     rows = read_csv(path, UNSEEN)
     seeds, files = {r["seed"] for r in rows}, {r["file"] for r in rows}
     if len({(r["file"], r["seed"]) for r in rows}) != len(rows) or (

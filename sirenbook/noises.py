@@ -292,7 +292,7 @@ def vocalisation(
     rng:np.random.Generator,   # random generator
     sr:int=SR,                 # sample rate, Hz
     *,
-    harmonics=(1.0,),          # strengths of the comb
+    harmonics=(1.0,),          # strengths of the 1st, 2nd, 3rd … multiple
     formants=(),               # resonances, Hz, or none
     breath:float=0.05,         # strength of the noise
     rough:float=0.01,          # how unsteady the tone is

@@ -310,7 +310,7 @@ def verdict(
 # %% ../nbs/12_results.ipynb #4904cb6d
 def plot_intervals(
     named,     # (name, low, high) from the top down; shares
-    ax=None,   # matplotlib axes
+    ax=None,   # matplotlib axes, or None for new ones
     *,
     title:str="",   # the finding
 ):             # the axes
@@ -341,7 +341,7 @@ def load_across(
 # %% ../nbs/12_results.ipynb #057c3bda
 def plot_across(
     rows,      # as `load_across` gives them: one model's
-    ax=None,   # matplotlib axes
+    ax=None,   # matplotlib axes, or None for new ones
     *,
     measure="roc_auc",  # or "balanced_accuracy"
     title:str="",       # the finding

@@ -329,7 +329,7 @@ class Scene:
 
 # %% ../nbs/19_roads.ipynb #c2d9c7bf
 FARTHEST_M = 150.0  # no vehicle is farther, m
-_LEAD_S = 0.5       # a sound starts so long before its scene, so that it has arrived, s
+_LEAD_S = 0.5       # sounds start this long before their scene, so that they have arrived, s
 
 def _draw_trajectory(seconds, rng, fastest_mps, mic_m, c):
     "A trajectory along a street: past the microphone, towards it, away from it, or standing."

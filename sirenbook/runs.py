@@ -22,7 +22,7 @@ class RunTable:
         key:tuple,      # the columns that name a run
     ):
         self.path, self.columns, self.key = Path(path), columns, tuple(key)
-        self.done, self.n = 0, 0                 # finished, and all, of those pending
+        self.done, self.n = 0, 0                 # pending runs: how many are done, of how many
         if not self.path.parent.is_dir():
             raise SirenbookFileError(f"{self.path.parent}: there is no such folder")
         if self.path.is_dir():

@@ -48,10 +48,10 @@ def extract_mels(
 # %% ../nbs/20_transfer.ipynb #0df9ae44
 def augment(
     x:np.ndarray,              # a window, log-mel, float32 `(124, 64)`
-    other:np.ndarray,          # a window without a siren, to lie beneath, `(124, 64)`
+    other:np.ndarray,          # a window without a siren, mixed in beneath, `(124, 64)`
     rng:np.random.Generator,   # source of chance
 ) -> np.ndarray:               # float32 `(124, 64)`
-    "The same sound in another recording."
+    "The same sound as if in another recording: tempo, pitch, noise, timbre and gaps vary."
     n, n_bands = x.shape
     if rng.uniform() < 0.5:                                       # another tempo, another pitch
         time = (np.arange(n) - n / 2) * rng.uniform(0.85, 1.18) + n / 2
@@ -88,7 +88,7 @@ class MixedSampler(keras.utils.PyDataset):
         *,
         batch_size=64,     # windows in a batch, an even number
         steps=250,         # batches in an epoch
-        augment=augment,   # varies a window, as `augment` does; None for nothing
+        augment=augment,   # varies a window; None for no augmentation
         front=None,        # what is done to the log-mel windows of a batch; None for nothing
     ):
         super().__init__()
@@ -150,7 +150,7 @@ def mel_cnn(
 
 # %% ../nbs/20_transfer.ipynb #c2a65372
 def _compiled(build, n_steps, rate, warmup):
-    "A new network, ready for a run of so many batches."
+    "A new network, compiled for a run of `n_steps` batches."
     model, schedule = build(), keras.optimizers.schedules.CosineDecay(
         1e-6, n_steps, warmup_target=rate, warmup_steps=min(warmup, n_steps // 4))
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-3, use_ema=True,
@@ -222,7 +222,7 @@ def ranking(
 
 # %% ../nbs/20_transfer.ipynb #568b5d08
 TRANSFER = {"trained_on": str, "hours": float, "tested_on": str, "seed": int,
-            "roc_auc": float, "found_at_5": float, "found_at_1": float}   # columns of the file
+            "roc_auc": float, "found_at_5": float, "found_at_1": float}   # columns of transfer.csv
 
 def load_transfer(
     path,    # a results file that `sirenbook experiment transfer` wrote

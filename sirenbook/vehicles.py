@@ -59,7 +59,7 @@ def _tyres(seconds, rng, sr=SR):
 # %% ../nbs/18_vehicles.ipynb #ba7778cc
 @register_noise("vehicle")
 def _engine(seconds, rng, sr=SR):
-    "An engine that idles, pulls away or revs: a comb that slides."
+    "An engine that idles, pulls away or revs: harmonics that slide."
     idles = rng.uniform() < 0.3
     rpm = _revs(round(seconds * sr), rng, 600, 1000 if idles else 5000, sr)
     return four_stroke(rpm, rng.choice([3, 4, 4, 6, 8]), rng, sr, uneven=rng.uniform(0, 0.5))
@@ -79,7 +79,7 @@ def _motorcycle(seconds, rng, sr=SR):
 
 @register_noise("vehicle")
 def _truck(seconds, rng, sr=SR):
-    "A slow diesel: clatter at each firing, a low comb, sometimes a turbo's whistle."
+    "A slow diesel: clatter at each firing, low harmonics, sometimes a turbo's whistle."
     n = round(seconds * sr)
     rpm = _revs(n, rng, 500, log_uniform(rng, 800, 2200), sr)
     wav = four_stroke(rpm, rng.choice([6, 6, 8]), rng, sr, clatter=log_uniform(rng, 0.7, 3))

@@ -124,7 +124,7 @@ def run_latency(
             runs.add(*_latency_rows(detector, kind, draw, settings))
 
 # %% ../../nbs/86_experiment_detector.ipynb #d5dfbfb4
-SCENE_SEED = 8   # no network learned from scenes of this seed
+SCENE_SEED = 8   # no network was trained on scenes of this seed
 
 def _scenes(folder):
     "The scenes of a rendered data set: name, recording, and both truths."
@@ -178,7 +178,7 @@ def run(
     folder="_detector",    # of the run: networks, sounds, weights; what is done there is kept
     seeds=range(3),        # of the networks; the first one gives the weights
     hours:float=4,         # of street without a siren
-    draws:int=10,          # sirens of each kind that begin
+    draws:int=10,          # sirens of each kind, each beginning in its own street
 ):
     "Train the detector, try each choice and measure it; the weights are in the folder's `weights`."
     esvs, street = map(find_folder, datasets or ("esvs", "street"))

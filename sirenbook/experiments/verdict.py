@@ -75,7 +75,7 @@ def prepare_datasets(
     sets = [_prepare_dataset(n, splits, fold_ids, rows) for n in names]
     found = {s.data.name: s for s in sets}
     if len(found) < len(sets): raise SirenbookError(
-        "two of the data sets have one name; rename a folder, or give each once")
+        "two of the data sets have the same name; rename a folder, or give each once")
     return found
 
 # %% ../../nbs/81_experiment_verdict.ipynb #e612f77a
