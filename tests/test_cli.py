@@ -227,11 +227,11 @@ def test_experiment_calls_run_with_what_was_given(name, experiment, capsys):
     assert calls == [(None, "data", {}), (["roadside", "esvs"], "mine", {})]
 
 @pytest.mark.parametrize("words, options", [
-    ("verdict --folds 0 2", {"folds": [0, 2]}),
+    ("verdict --folds 0 2", {"fold_ids": [0, 2]}),
     ("verdict --split grouped", {"splits": ["grouped"]}),
-    ("verdict --across --folds 1", {"across": True, "folds": [1]}),
-    ("ablations --folds 4", {"folds": [4]}),
-    ("shortcuts --folds 0 1", {"folds": [0, 1]}),
+    ("verdict --across --folds 1", {"across": True, "fold_ids": [1]}),
+    ("ablations --folds 4", {"fold_ids": [4]}),
+    ("shortcuts --folds 0 1", {"fold_ids": [0, 1]}),
     ("transfer --seeds 3 4 --tested-on mine", {"seeds": [3, 4], "tested_on": "mine"}),
     ("detector --folder work --hours 2.5", {"folder": "work", "hours": 2.5})])
 def test_options_of_experiments(words, options, experiment):
