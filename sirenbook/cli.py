@@ -7,7 +7,7 @@ __all__ = ['COMMANDS', 'main']
 
 # %% ../nbs/25_cli.ipynb #c439f34a
 import argparse, importlib, io, json, math, os, sys, time, warnings
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 import sirenbook
 
@@ -181,8 +181,8 @@ def _check_output(path, recordings):
     if path.exists() and not path.is_file(): raise SirenbookError(f"{path}: is not a file")
     if path.suffix.lower() in SUFFIXES or os.path.realpath(path) in recordings:
         raise SirenbookError(f"{path}: is a recording, or has the suffix of one; name another file")
-    part = Path(f"{path}.part")
-    try: part.open("wb").close()
+    part = path.with_name(f".{os.getpid()}.part")
+    try: part.open("xb").close()
     except OSError as e:
         raise SirenbookError(f"{path}: cannot be written ({e.strerror or e})") from None
     part.unlink()
@@ -262,12 +262,17 @@ def _detect(args):
         with _bar(paths) as bar, closing(_answers(args, *which, found, bar.update)) as results:
             for answer, warned in results:
                 answers.append(answer)
-                _report(args, answer, warned)
+                try: _report(args, answer, warned)
+                except BrokenPipeError:
+                    if args.csv is None and args.plot is None: raise
+                    _unread()                    # the table or the picture is still wanted
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped after {len(answers)} of {len(found)} files") from None
-    if args.plot is not None: _plot(answers, args.plot)
-    if args.csv is not None: write_csv(args.csv, [row for a in answers for row in _rows(a)])
-    if args.json: _say(json.dumps([_without_curve(a) for a in answers], indent=1))
+    with ExitStack() as last:                    # one that fails does not keep others from it
+        if args.json: last.callback(_say, json.dumps(list(map(_without_curve, answers)), indent=1))
+        if args.plot is not None: last.callback(_plot, answers, args.plot)
+        if args.csv is not None: last.callback(
+            write_csv, args.csv, [row for a in answers for row in _rows(a)])
     return int(any("error" in a for a in answers))
 
 # %% ../nbs/25_cli.ipynb #6a5d5ae8
@@ -446,7 +451,8 @@ def _train_detector(args):
     if not 0 < args.hours < math.inf:
         raise SirenbookError(f"hours is a number above 0, not {args.hours}")
     if args.seed < 0: raise SirenbookError(f"seed is a whole number, 0 or above, not {args.seed}")
-    from sirenbook.detector_training import train_detector
+    from sirenbook.detector import quiet_stderr
+    with quiet_stderr(): from sirenbook.detector_training import train_detector
     folder = train_detector(args.out, args.roadside, args.esvs, args.street, args.hours,
                             args.seed, spread=args.spread)
     print(f"{folder}: a detector; use it with: sirenbook detect FILE --weights {folder}")
@@ -491,7 +497,9 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
 def _experiment(args):
     "Run what is missing of an experiment."
     own = vars(args).keys() - {"run", "name", "datasets", "out"}
-    module = importlib.import_module(f"sirenbook.experiments.{args.name}")
+    from sirenbook.detector import quiet_stderr
+    with quiet_stderr():                         # TensorFlow greets there
+        module = importlib.import_module(f"sirenbook.experiments.{args.name}")
     module.run(args.datasets, args.out, **{k: getattr(args, k) for k in own})
     print(f"{args.out}: holds all results of {args.name}")
 

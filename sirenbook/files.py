@@ -6,7 +6,7 @@
 __all__ = ['os_reason', 'atomic_write', 'sha256', 'csv_bytes', 'write_csv', 'read_csv', 'folder_lock', 'n_cores', 'run_workers']
 
 # %% ../nbs/72_files.ipynb #f5b8dd84
-import csv, hashlib, importlib, io, json, math, os, queue, subprocess, sys
+import csv, hashlib, importlib, io, json, math, os, queue, shutil, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
@@ -27,13 +27,15 @@ def atomic_write(
     content,  # its bytes, or a function that writes a file, given a path with the same suffix
 ):
     "Write a file under a temporary name and rename it once it is complete."
-    path = Path(path)
-    part = path.with_name(f".{os.getpid()}.part.{path.name}")
+    real = Path(os.path.realpath(path))              # a link stays, its target is written
+    if real.exists() and not real.is_file(): raise SirenbookFileError(f"{path}: is not a file")
+    part = real.with_name(f".{os.getpid()}.part.{real.name[-50:]}")
     try:
         try:
             if callable(content): content(part)
             else: part.write_bytes(content)
-            part.replace(path)
+            if real.exists(): shutil.copymode(real, part)
+            part.replace(real)
         finally: part.unlink(missing_ok=True)
     except SirenbookError: raise
     except OSError as e: raise SirenbookFileError(f"{path}: {os_reason(e)}") from None

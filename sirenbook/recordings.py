@@ -18,7 +18,7 @@ import numpy as np
 import platformdirs
 import sirenbook
 import soxr
-from .audio import SR, SUFFIXES, find_sounds, load_wav
+from .audio import SR, SUFFIXES, check_sr, find_sounds, load_wav
 from .errors import SirenbookError, SirenbookFileError, progress, warn
 from .files import n_cores, read_csv, sha256
 
@@ -197,6 +197,9 @@ def load_folder(
         check_finished(folder)
     rows, files = _manifest(folder), _files(folder)
     paths, labels = zip(*[(p, c) for c in CLASSES for p in files[c]])
+    if unread := rows.keys() - {p.relative_to(folder).as_posix() for p in paths}:
+        raise SirenbookFileError(f"{folder / 'manifest.csv'}: names {min(unread)}, which is not a "
+                                 "sound file in the folder of a class")
     data = _read(folder, rows, paths, labels, sr, name or folder.resolve().name)
     if duplicates:
         from sirenbook.duplicates import warn_duplicates
@@ -241,6 +244,8 @@ def load_rendered(
         row = rows.get(r.path.relative_to(folder).as_posix(), {})
         if samples_sha256(np.round(r.wav * 32768)) != row.get("sha256"): raise SirenbookFileError(
             f"{r.path}: damaged, or not from this data set (its checksum differs)")
+        if r.group != r.path.stem: raise SirenbookFileError(
+            f"{folder / 'manifest.csv'}: the group of {r.path.name} was changed")
     if len(data.recordings) != len(rows):
         raise SirenbookFileError(f"{folder}: lacks {len(rows) - len(data.recordings)} recordings")
     return data
@@ -311,6 +316,7 @@ def load_dataset(
     duplicates:bool=False,  # whether to warn of groups that share sound; takes longer
 ) -> Dataset:
     "Load a data set by its name, or from a folder of your own."
+    check_sr(sr)
     if name_or_path in NAMES: data = _load_named(name_or_path, sr)
     else:
         folder = _find_folder(name_or_path)

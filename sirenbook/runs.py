@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from .errors import SirenbookError, SirenbookFileError, progress
-from .files import read_csv, write_csv
+from .files import atomic_write, csv_bytes, read_csv
 
 # %% ../nbs/73_runs.ipynb #c7febc26
 class RunTable:
@@ -29,7 +29,17 @@ class RunTable:
             raise SirenbookFileError(f"{path}: is a folder; name a file in it")
         if not os.access(self.path.parent, os.W_OK):
             raise SirenbookFileError(f"{self.path.parent}: nothing can be written there")
-        self.rows = read_csv(self.path, columns) if self.path.is_file() else []
+        self.rows = self._read()
+        self._seen = {*map(self.key_of, self.rows)}  # runs that were in the file
+
+    def _read(self): return read_csv(self.path, self.columns) if self.path.is_file() else []
+
+    def _write(self, part):
+        "Write all rows, and check that they can be read again."
+        part.write_bytes(csv_bytes(self.rows))
+        try: read_csv(part, self.columns)
+        except SirenbookError: raise SirenbookError(
+            f"{self.path}: a new row holds a value that could not be read again") from None
 
     def key_of(
         self,
@@ -47,7 +57,7 @@ class RunTable:
     ):                      # yields the keys of those that are missing, one by one
         "The runs that are not in the table yet."
         finished = {*map(self.key_of, self.rows)}
-        todo = [k for k in map(tuple, keys) if k not in finished]
+        todo = [k for k in dict.fromkeys(map(tuple, keys)) if k not in finished]
         self.done, self.n = 0, len(todo)
         for self.done, key in enumerate(progress(todo, label)): yield key
         self.done = self.n
@@ -57,20 +67,24 @@ class RunTable:
         *rows:dict,   # all rows of a run, or of several
         **row,        # or the columns of one row
     ):
-        "Add finished runs and write the file; rows of the same runs are replaced."
+        "Add finished runs and write the file, with those that another program has added to it."
         new = [*rows, *([row] if row else [])]
         for r in new:
             if {*r} != {*self.columns}: raise SirenbookError(
                 f"{self.path}: a row has the columns {', '.join(self.columns)}, "
                 f"not {', '.join(r)}")
-        again = {*map(self.key_of, new)}
-        self.rows = [r for r in self.rows if self.key_of(r) not in again]
+        if not new: raise SirenbookError(f"{self.path}: there are no rows to add")
+        again, before = {*map(self.key_of, new)}, self.rows
+        others = [r for r in self._read() if self.key_of(r) not in self._seen]
+        self.rows = [r for r in before + others if self.key_of(r) not in again]
         self.rows += [{c: r[c] for c in self.columns} for r in new]
-        write_csv(self.path, self.rows)
+        try: atomic_write(self.path, self._write)
+        except SirenbookError: self.rows = before; raise
+        self._seen |= {*map(self.key_of, self.rows)}
 
     def __enter__(self): return self
 
     def __exit__(self, kind, *_):
+        when = f"with {self.done} of {self.n} runs done" if self.n else "before the first run"
         if kind is KeyboardInterrupt: raise KeyboardInterrupt(
-            f"{self.path}: stopped with {self.done} of {self.n} runs done; "
-            "give the same command again to resume") from None
+            f"{self.path}: stopped {when}; give the same command again to resume") from None

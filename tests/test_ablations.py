@@ -339,7 +339,7 @@ def test_what_cannot_be_run_is_refused_before_the_first_run(quick, tmp_path):
         run(["roadside"], tmp_path / "nowhere")
     with complains("folds 0 to 4"):
         run(["roadside"], tmp_path, fold_ids=[5])
-    with complains("one name"):
+    with complains("same name"):
         run(["roadside", "roadside"], tmp_path)
     assert not quick and not list(tmp_path.iterdir())
 

@@ -7,9 +7,11 @@ from shared import complains, real, write, write_folder
 from sirenbook.chunks import chunk, chunk_dataset, group_split
 from sirenbook.networks import inputs
 from sirenbook.audio import SUFFIXES, read_blocks
+from sirenbook import recordings, rendering
 from sirenbook.recordings import CLASSES, load_dataset, load_wav
-from sirenbook.errors import SirenbookFileError
-from sirenbook.files import read_csv, write_csv
+from sirenbook.errors import SirenbookFileError, SirenbookWarning
+from sirenbook.files import atomic_write, read_csv, write_csv
+from sirenbook.runs import RunTable
 from sirenbook.signals import tone
 from sirenbook.spectrograms import frames, log_spectrogram
 from sirenbook.training import load_model
@@ -358,3 +360,76 @@ def test_tables(tmp_path):
     assert read_csv(path, columns) == rows, "a mark that spreadsheets leave is no damage"
     path.write_text("name,n,n\na,1,2\n")
     with complains("t.csv", kind=SirenbookFileError): read_csv(path, columns)
+
+
+# ---- what must not get lost or be left out
+
+def test_a_file_that_is_replaced_keeps_its_permissions_and_its_link(tmp_path):
+    target, link = tmp_path/"target.csv", tmp_path/"link.csv"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    atomic_write(link, b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    atomic_write(tmp_path/("n" * 250 + ".csv"), b"long")
+    for path in ("", tmp_path, os.devnull):
+        with complains("is not a file", kind=SirenbookFileError): atomic_write(path, b"")
+
+@pytest.mark.parametrize("sr", [0, -1, 16000.5, float("nan"), float("inf"), "x", None, [16000]])
+def test_sample_rates_that_are_none(sr, mine):
+    for load in (lambda: load_wav(mine/"emergency"/"0.wav", sr),
+                 lambda: load_dataset("roadside", sr), lambda: load_dataset(mine, sr)):
+        with complains("sr is a whole number"): load()
+
+def test_a_manifest_whose_file_would_be_left_out(mine):
+    (mine/"emergency"/"0.wav").rename(mine/"emergency"/"0.m4a")
+    (mine/"manifest.csv").write_text("file,label,group\nemergency/0.m4a,emergency,a\n")
+    with complains("0.m4a", "not a sound file", kind=SirenbookFileError): load_dataset(mine)
+
+def test_a_link_to_nowhere_is_not_left_out(mine):
+    (mine/"emergency"/"z.wav").symlink_to("nowhere.wav")
+    with complains("z.wav", "no such file", kind=SirenbookFileError): load_dataset(mine)
+
+def test_a_group_of_the_embedded_data_set_that_was_changed(tmp_path, monkeypatch):
+    def cached(): raise SirenbookFileError("rendered again")
+    shutil.copytree(recordings.ROADSIDE, tmp_path/"roadside")
+    table = tmp_path/"roadside"/"manifest.csv"
+    table.write_text(table.read_text().replace(",000000-wail,", ",000002-yelp,"))
+    monkeypatch.setattr(recordings, "ROADSIDE", tmp_path/"roadside")
+    monkeypatch.setattr(rendering, "cached_roadside", cached)
+    with pytest.warns(SirenbookWarning, match="group of 000000-wail.flac"):
+        with complains("rendered again"): load_dataset("roadside")
+
+
+# ---- tables of finished runs
+
+RUNS = dict(columns={"name": str, "x": float}, key=("name",))
+
+def test_two_programs_fill_one_table(tmp_path):
+    path = tmp_path/"runs.csv"
+    first, second = RunTable(path, **RUNS), RunTable(path, **RUNS)
+    first.add(name="a", x=1.0)
+    second.add(name="b", x=2.0)
+    first.add(name="c", x=3.0)
+    second.add(name="b", x=4.0)
+    rows = read_csv(path, RUNS["columns"])
+    assert {r["name"]: r["x"] for r in rows} == {"a": 1, "b": 4, "c": 3} and len(rows) == 3
+
+def test_rows_that_were_dropped_stay_dropped(tmp_path):
+    RunTable(tmp_path/"runs.csv", **RUNS).add(dict(name="a", x=1.0), dict(name="b", x=1.0))
+    runs = RunTable(tmp_path/"runs.csv", **RUNS)
+    runs.rows = runs.rows[:1]
+    runs.add(name="c", x=1.0)
+    assert [r["name"] for r in read_csv(tmp_path/"runs.csv", RUNS["columns"])] == ["a", "c"]
+
+@pytest.mark.parametrize("bad", [dict(name="b", x=float("nan")), dict(name="a\rb", x=1.0)])
+def test_a_row_that_could_not_be_read_again(bad, tmp_path):
+    runs = RunTable(tmp_path/"runs.csv", **RUNS)
+    runs.add(name="a", x=1.0)
+    with complains("runs.csv", "read again"): runs.add(**bad)
+    runs.add(name="c", x=1.0)
+    assert [r["name"] for r in RunTable(tmp_path/"runs.csv", **RUNS).rows] == ["a", "c"]
+
+def test_a_run_asked_for_twice_is_done_once(tmp_path):
+    assert list(RunTable(tmp_path/"runs.csv", **RUNS).pending(["a", "b", "a"])) == [("a",), ("b",)]

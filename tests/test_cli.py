@@ -261,3 +261,29 @@ def test_warnings_are_sentences(experiment, said):
     experiment("verdict", lambda datasets, out: warn(f"{datasets[0]}: two recordings are alike"))
     assert main("experiment verdict --datasets twice".split()) == 0
     assert said() == "sirenbook: twice: two recordings are alike\n"
+
+
+# ---- what an experiment would stumble over, or leave out, after hours
+
+@pytest.mark.parametrize("words, said", [
+    (["detector", "--datasets", "one"], "two data sets"),
+    (["detector", "--hours", "nan"], "hours"),
+    (["detector", "--hours", "0"], "hours"),
+    (["detector", "--seeds", "0", "-1"], "a seed is"),
+    (["transfer", "--seeds", "-1"], "a seed is"),
+    (["transfer", "--datasets", "a/set", "b/set"], "same name"),
+    (["duplicates", "--datasets", "a/set", "b/set"], "same name")])
+def test_what_no_experiment_can_do(words, said, capfd, tmp_path):
+    pytest.importorskip("tensorflow")
+    capfd.readouterr()                           # what it greets with
+    assert main(["experiment", *words, "--out", str(tmp_path)]) == 2
+    err = capfd.readouterr().err
+    assert said in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+def test_tensorflow_does_not_greet(tmp_path):
+    pytest.importorskip("tensorflow")
+    done = subprocess.run([*PROGRAM, "experiment", "verdict", "--out", "nowhere"], cwd=tmp_path,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+                          text=True)
+    assert done.returncode == 1
+    assert done.stderr == "sirenbook: nowhere: there is no such folder\n"

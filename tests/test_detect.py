@@ -8,6 +8,7 @@ from shared import PACKAGE, ROOT, fresh, is_sentence, write
 from sirenbook import cli, files
 from sirenbook.cli import main
 from sirenbook.detector import WINDOW_S, Detector
+from sirenbook.errors import SirenbookFileError
 from sirenbook.files import read_csv
 from sirenbook.signals import tone
 from sirenbook.sirens import siren
@@ -258,6 +259,26 @@ def test_table(sounds, between, capsys):
                        "error": ""}
     assert "text.wav" in rows[1]["error"] and rows[1]["score"] == ""
     assert not list(Path().glob("*.part"))
+
+def test_a_table_touches_no_other_file(sounds):
+    Path("a.csv.part").write_text("precious")
+    assert main(["detect", "hush.flac", "--csv", "a.csv"]) == 0
+    assert Path("a.csv.part").read_text() == "precious" and Path("a.csv").exists()
+
+def test_a_picture_that_fails_keeps_no_table_from_being_written(sounds, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    def full(*args): raise SirenbookFileError("a.png: the disk is full")
+    monkeypatch.setattr(cli, "_plot", full)
+    assert main(["detect", "hush.flac", "--json", "--csv", "a.csv", "--plot", "a.png"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)[0]["file"] == "hush.flac" and Path("a.csv").exists()
+    assert err == "sirenbook: a.png: the disk is full\n"
+
+def test_a_table_is_written_though_nobody_reads_the_lines(sounds, tmp_path):
+    run = start(["detect", *["hush.flac"] * 3, "--csv", "a.csv"], tmp_path)
+    run.stdout.close()
+    assert run.wait(60) == 0 and run.stderr.read() == b""
+    assert Path("a.csv").read_text().count("\n") == 4
 
 def test_picture(sounds, between, capsys):
     pytest.importorskip("matplotlib")

@@ -577,7 +577,7 @@ def test_without_names_the_data_sets_of_the_book_are_taken(monkeypatch):
     monkeypatch.setattr(
         experiment, "_load", lambda name: asked.append(name) or load_dataset("roadside")
     )
-    with complains("one name"):
+    with complains("same name"):
         prepare_datasets(None, ["random"], [0])
     assert asked == ["roadside", "esvs", "street"]
 
@@ -893,7 +893,7 @@ def test_two_data_sets_of_one_name(two, tmp_path):
     shutil.copytree(two[0], tmp_path / "else" / "roadside")
     (tmp_path / "out").mkdir()
     for across in (True, False):
-        with complains("one name"):
+        with complains("same name"):
             run(
                 [two[0], str(tmp_path / "else" / "roadside")],
                 tmp_path / "out",

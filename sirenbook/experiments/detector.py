@@ -14,12 +14,12 @@ from sirenbook.detector_training import (
     ABLATION, LEFT_OUT, SETTINGS, SHIPPED, fit_setting, left_out_rows, load_training_data,
     max_logits, train_detector)
 from ..detector import features
-from ..errors import progress
+from ..errors import SirenbookError, progress
 from ..evaluation import (
     ALARMS, LATENCIES, LOGICS, MINUTE_S, PSDS, REAL, SIMULATED, alarm_intervals, audible_spans,
     clip_alarms, event_metrics, false_alarms, load_unseen, merge_spans, onset_scenes, outcome,
     siren_free_minutes, threshold_curve, weights_name)
-from .transfer import find_folder
+from .transfer import check_seeds, find_folder
 from ..files import atomic_write
 from ..recordings import load_dataset, load_events, load_truth
 from ..rendering import render_dataset
@@ -181,7 +181,12 @@ def run(
     draws:int=10,          # sirens of each kind, each beginning in its own street
 ):
     "Train the detector, try each choice and measure it; the weights are in the folder's `weights`."
-    esvs, street = map(find_folder, datasets or ("esvs", "street"))
+    if len(datasets := list(datasets or ("esvs", "street"))) != 2: raise SirenbookError(
+        f"the detector learns from two data sets, esvs and street, not from {len(datasets)}")
+    if not MINUTE_S / 3600 <= hours <= 1e4:
+        raise SirenbookError(f"hours of street: a number from 1/60 to 10000, not {hours}")
+    check_seeds(seeds)
+    esvs, street = map(find_folder, datasets)
     folder, out, seeds = Path(folder), Path(out), list(seeds)
     RunTable(out / "alarms.csv", ALARMS, ("weights", "sound"))   # whether it can be written
     weights = train_detector(folder, None, esvs, street, seed=seeds[0], spread=seeds[1:])

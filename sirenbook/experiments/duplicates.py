@@ -52,7 +52,10 @@ def run(
     out="data",      # folder for duplicates.csv and, where esvs is among them, loop.csv
 ) -> list:           # the rows of duplicates.csv
     "Find duplicates in data sets, and the loop in the traffic of esvs."
-    datasets = {Path(str(d)).name: d for d in datasets or ("roadside", "esvs", "street")}
+    names = list(datasets or ("roadside", "esvs", "street"))
+    datasets = {Path(str(d)).name: d for d in names}
+    if len(datasets) < len(names):
+        raise SirenbookError("two of the data sets have the same name; rename a folder")
     with RunTable(Path(out) / "duplicates.csv", DUPLICATES, key=("dataset",)) as runs:
         for (name,) in runs.pending([(name,) for name in datasets], "data sets"):
             data = load_dataset(datasets[name])
