@@ -77,7 +77,7 @@ def run_all(names=None):
     "Run copies of the notebooks called `names`, or of all; each holds its source's fingerprint."
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.environ.update(PYTHONHASHSEED="0", JUPYTER_PLATFORM_DIRS="1", PATH=path, IN_TEST="1",
-                      PYDEVD_DISABLE_FILE_VALIDATION="1")  # in a test nothing is exported
+                      PYDEVD_DISABLE_FILE_VALIDATION="1", TQDM_DISABLE="1")
     shutil.rmtree(RUN, ignore_errors=True)
     shutil.copytree(NBS, RUN, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     paths, begin = [p for p in notebooks(RUN) if names is None or p.name in names], time.time()
@@ -152,7 +152,7 @@ def main():
     which.add_argument("notebooks", nargs="*", default=[], metavar="NOTEBOOK")
     which.add_argument("--stale", action="store_true")
     args = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try: args.run(args)
     except BookError as e: sys.exit(f"book: {e}")
     except ModuleNotFoundError as e:
