@@ -192,7 +192,7 @@ for (const name of ["GainNode", "OscillatorNode", "AudioBufferSourceNode"])
 def test_sound_is_soft_and_waits_for_a_click(visit, kind):
     page = visit("index.html")
     page.add_init_script(HEARD)
-    page.goto(page.url.replace("index", "figures"))
+    page.goto(page.url.replace("index", "widgets"))
     it = figure(page, kind)
     for slider in it.get_by_role("slider").all(): slider.focus(), page.keyboard.press("ArrowLeft")
     assert page.evaluate("[made, nodes.length]") == [0, 0], "sound was made before a click"
@@ -214,7 +214,7 @@ def test_sound_is_soft_and_waits_for_a_click(visit, kind):
 def test_tones_follow_the_slider(visit):
     page = visit("index.html")
     page.add_init_script(HEARD)
-    page.goto(page.url.replace("index", "figures"))
+    page.goto(page.url.replace("index", "widgets"))
     it = figure(page, "sampling")
     it.get_by_role("button", name="Hear its samples").click()
     move(it, "Tone", 3000), move(it, "Sample rate", 4000)
