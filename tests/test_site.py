@@ -80,8 +80,8 @@ def test_page_loads_and_plays(visit, name):
     held = page.locator("figure.sb-player").count()
     assert held == (players(nb) if nb else 0), f"{held} players on the page"
     if name == "index.html": assert held, "the home page lets nobody hear anything"
-    sounds = page.evaluate("""() => Promise.all([...document.querySelectorAll('.sb-player audio')].map(a =>
-        new Promise(done => {
+    sounds = page.evaluate("""() => Promise.all(
+        [...document.querySelectorAll('.sb-player audio')].map(a => new Promise(done => {
         const tell = () => done([a.error ? `error ${a.error.code}` : a.duration,
             +a.dataset.seconds, a.currentSrc.split('.').pop(),
                 a.closest('figure').querySelector('.sb-play').ariaLabel]);
