@@ -104,6 +104,14 @@ def test_page_loads_and_plays(visit, name):
             page.trouble
         )  # that one is for any depth below doc_baseurl: tests/test_publish.py
     assert not bad, f"of {len(sounds)} sounds these do not decode, or have no name: {bad}"
+    plain = page.evaluate("""() => Promise.all(
+        [...document.querySelectorAll('audio')].filter(a => !a.closest('.sb-player')).map(
+        a => new Promise(done => {
+            const tell = () => done(a.error ? 0 : a.duration);
+            if (a.readyState >= 1 || a.error) return tell();
+            a.addEventListener('loadedmetadata', tell); a.addEventListener('error', tell);
+            setTimeout(() => done(0), 20000); a.preload = 'metadata'; a.load(); })))""")
+    assert all(plain), f"plain audio elements that do not decode: {plain}"
     stuck = page.evaluate(PLAY_ALL)
     assert not stuck, f"time or playhead stand still: {stuck}"
     if held: assert not page.trouble, "\n".join(page.trouble)
