@@ -48,17 +48,23 @@ def _check(model, part, name, both_classes=False):
 # %% ../nbs/07_training.ipynb #6befbdc7
 #| code-fold: true
 #| code-summary: "batches in a chosen order"
-class _Batches(keras.utils.PyDataset):
+class _Batches:
     "Batches of a part, in the order of its rows or in one that is set."
     def __init__(self, X, y, batch_size):
-        super().__init__()
         self.X, self.y, self.batch_size, self.order = X, y, batch_size, np.arange(len(y))
 
-    def __len__(self): return -(-len(self.y) // self.batch_size)
-
-    def __getitem__(self, i):
+    def batch(self, i):
+        "The inputs and labels of batch number `i`."
         rows = self.order[i * self.batch_size:(i + 1) * self.batch_size]
-        return np.asarray(self.X[rows]), self.y[rows]
+        return np.asarray(self.X[rows], np.float32), self.y[rows]
+
+    def dataset(self):
+        "What `fit` takes: all batches, the next one read while one trains."
+        tf, n, shape = require("tensorflow"), -(-len(self.y) // self.batch_size), self.X.shape[1:]
+        def read(i):
+            X, y = tf.numpy_function(self.batch, [i], [tf.float32, tf.float32])
+            return tf.ensure_shape(X, (None, *shape)), tf.ensure_shape(y, (None,))
+        return tf.data.Dataset.range(n).map(read).prefetch(1)
 
     def __enter__(self): return self
     def __exit__(self, *error): self.X = self.y = None   # TensorFlow keeps old batches for ever
@@ -127,7 +133,7 @@ def train(
     best = keras.callbacks.EarlyStopping(patience=epochs, restore_best_weights=True)
     files = [_WholeCheckpoint(checkpoint)] if checkpoint else []
     with _Batches(X, y, batch_size) as batches, _Batches(*held_out, batch_size) as held_out:
-        history = model.fit(batches, validation_data=held_out, epochs=epochs,
+        history = model.fit(batches.dataset(), validation_data=held_out.dataset(), epochs=epochs,
                             callbacks=[best, *files, _each_epoch(batches, epochs, seed)],
                             shuffle=False, verbose=0).history
     if not np.isfinite(history.get("val_loss", [])).any():
