@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COLORS', 'CMAP', 'new_axes', 'plot_wave', 'plot_spectrum', 'plot_spectrogram', 'plot_features', 'mp3', 'Player',
-           'play', 'row', 'table', 'plot_curves', 'plot_confusion', 'plot_roc', 'plot_reliability', 'exercise']
+           'play', 'row', 'table', 'plot_curves', 'plot_confusion', 'plot_roc', 'plot_reliability', 'exercise', 'guess']
 
 # %% ../nbs/75_viewing.ipynb #05628cdb
-import base64, html, io
+import base64, html, io, zlib
 import numpy as np
 import soundfile as sf
 import soxr
@@ -345,3 +345,21 @@ def exercise(
         assert np.allclose(got, expected), (
             f"{answer.__name__}{args} gives {got}, expected {expected}")
     print(f"{answer.__name__}: right")
+
+# %% ../nbs/75_viewing.ipynb #43357815
+def guess(
+    question:str,   # what to answer before reading on
+    choices:dict,   # what can be chosen -> the comment on it
+):                  # IPython.display.HTML, shown by the notebook
+    "A question to guess at; the comment on a choice appears when it is chosen."
+    if len(choices) < 2: raise SirenbookError("a guess needs at least two choices")
+    name = f"guess-{zlib.crc32(question.encode())}"
+    rows = "".join(
+        f'<label><input type="radio" name="{name}"> {html.escape(choice)}'
+        f"<span> &nbsp;{html.escape(comment)}</span></label>"
+        for choice, comment in choices.items())
+    return require("IPython.display").HTML(
+        f'<fieldset class="sb-guess"><legend>Guess first. {html.escape(question)}</legend>{rows}'
+        "</fieldset><style>.sb-guess label {display: block; margin: .3em 0}"
+        ".sb-guess span {display: none; opacity: .8} .sb-guess :checked ~ span {display: inline}"
+        "</style>")

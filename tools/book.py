@@ -8,7 +8,7 @@
 
 Notebooks run as copies in _book/, beside nbs/: relative paths hold, and no tracked file changes.
 """
-import argparse, base64, contextlib, io, os, re, shutil, subprocess, sys, tempfile, time
+import argparse, base64, io, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import freshness
@@ -111,8 +111,7 @@ def serve(args):
             done = subprocess.run(command, stdout=subprocess.DEVNULL)
         return None if done.returncode else args.out
     smalldocs.rebuild = rebuild
-    with contextlib.suppress(KeyboardInterrupt):  # one that comes before the server waits for it
-        sys.exit(smalldocs.preview(ROOT, args.host, args.port, open_browser=False))
+    sys.exit(smalldocs.preview(ROOT, args.host, args.port, open_browser=False))
 
 def refresh(args):
     from nbdev.clean import nbdev_clean
@@ -159,6 +158,6 @@ def main():
     except ModuleNotFoundError as e:
         sys.exit(f"book: {e.name} is missing: pip install -c constraints.txt -e '.[dev]'")
     except ImportError as e: sys.exit(f"book: the package cannot be imported: {e}")
-    except KeyboardInterrupt: sys.exit("book: stopped")
+    except KeyboardInterrupt: sys.exit(0 if args.run is serve else "book: stopped")
 
 if __name__ == "__main__": main()
