@@ -1,5 +1,6 @@
 """Files and folders, good and bad: good ones load, bad ones are refused in one sentence."""
-import os, shutil, sys
+import os, shutil, sys, threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from sirenbook.audio import SUFFIXES, read_blocks
 from sirenbook import recordings, rendering
 from sirenbook.recordings import CLASSES, load_dataset, load_wav
 from sirenbook.errors import SirenbookFileError, SirenbookWarning
-from sirenbook.files import atomic_write, read_csv, write_csv
+from sirenbook.files import atomic_write, folder_lock, read_csv, sha256, write_csv
 from sirenbook.runs import RunTable
 from sirenbook.signals import tone
 from sirenbook.spectrograms import frames, log_spectrogram
@@ -353,13 +354,64 @@ def test_tables(tmp_path):
     with complains("no rows"): write_csv(path, [])
     with complains("nowhere", kind=SirenbookFileError):
         write_csv(tmp_path/"nowhere"/"t.csv", [{"name": "a"}])
-    rows = [{"name": 'a, "b"\nü', "n": 3}]
-    write_csv(path, rows)
-    assert read_csv(path, columns) == rows
+    for name in ('a, "b"\nü', "a\rb", "\r", "a\r\nb", "\0"):
+        rows = [{"name": name, "n": 3}]
+        write_csv(path, rows)
+        assert read_csv(path, columns) == rows
+    assert path.read_bytes().startswith(b"name,n\n")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read_csv(path, columns) == rows, "a mark that spreadsheets leave is no damage"
     path.write_text("name,n,n\na,1,2\n")
     with complains("t.csv", kind=SirenbookFileError): read_csv(path, columns)
+
+@pytest.mark.parametrize("text, words", [
+    ("name,x,name\na,1,b\n", "two columns are called name"),
+    ("name,x,note,note\na,1,b,c\n", "two columns are called note"),
+    ("name,x,note\na,1,\nb,nan,\n", "line 3, x is nan"),
+    ("name,x\na,inf\n", "line 2, x is inf"),
+    ("name,x\na,\n", "line 2"),
+])
+def test_tables_with_more_columns(tmp_path, text, words):
+    (tmp_path/"t.csv").write_text(text)
+    with complains("t.csv", words, kind=SirenbookFileError):
+        read_csv(tmp_path/"t.csv", {"name": str, "x": float}, more=True)
+
+@pytest.mark.parametrize("use", [sha256, lambda path: atomic_write(path, b""),
+                                 lambda path: folder_lock(path).__enter__()])
+def test_a_path_with_a_null(tmp_path, use):
+    with complains("is no path", kind=SirenbookFileError): use(tmp_path/"a\0b")
+
+def test_checksum_of_what_cannot_be_read(tmp_path):
+    with complains("none.wav", "no such file", kind=SirenbookFileError): sha256(tmp_path/"none.wav")
+    with complains(tmp_path, "cannot be read", kind=SirenbookFileError): sha256(tmp_path)
+
+def test_a_folder_that_cannot_be_reserved(tmp_path, monkeypatch):
+    (tmp_path/"file").touch()
+    (tmp_path/"mine"/".lock").mkdir(parents=True)
+    for name, words in (("file", "a file is in its place"), ("file/in", "a file is in its place"),
+                        ("mine", "cannot be written")):
+        with complains(tmp_path/name, words, kind=SirenbookFileError):
+            with folder_lock(tmp_path/name): pass
+    def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with complains("new", "Permission denied", kind=SirenbookFileError):
+        with folder_lock(tmp_path/"new"): pass
+
+def test_what_fails_inside_a_lock_stays_as_it_is(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        with folder_lock(tmp_path): 1 / 0
+
+def test_two_threads_write_one_file(tmp_path):
+    "Each has a temporary file of its own: the barrier holds both between writing and renaming."
+    both = threading.Barrier(2, timeout=20)
+    def save(letter):
+        def content(part):
+            part.write_bytes(letter * 9)
+            both.wait()
+        atomic_write(tmp_path/"a.txt", content)
+    with ThreadPoolExecutor(2) as pool: list(pool.map(save, (b"a", b"b")))
+    assert (tmp_path/"a.txt").read_bytes() in (b"a" * 9, b"b" * 9)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 # ---- what must not get lost or be left out
@@ -423,7 +475,7 @@ def test_rows_that_were_dropped_stay_dropped(tmp_path):
     runs.add(name="c", x=1.0)
     assert [r["name"] for r in read_csv(tmp_path/"runs.csv", RUNS["columns"])] == ["a", "c"]
 
-@pytest.mark.parametrize("bad", [dict(name="b", x=float("nan")), dict(name="a\rb", x=1.0)])
+@pytest.mark.parametrize("bad", [dict(name="b", x=float("nan")), dict(name="b", x="")])
 def test_a_row_that_could_not_be_read_again(bad, tmp_path):
     runs = RunTable(tmp_path/"runs.csv", **RUNS)
     runs.add(name="a", x=1.0)
