@@ -11,6 +11,7 @@ __all__ = ['CLASSES', 'JOURNAL', 'ROADSIDE', 'ARTICLE_FILES', 'NAMES', 'TRUTH', 
 import hashlib, os, shlex
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,9 @@ import numpy as np
 import platformdirs
 import sirenbook
 import soxr
-from .audio import SR, SUFFIXES, check_sr, find_sounds, load_wav
+from .audio import OTHER_SUFFIXES, SR, SUFFIXES, check_sr, find_sounds, load_wav
 from .errors import SirenbookError, SirenbookFileError, progress, warn
-from .files import n_cores, read_csv, sha256
+from .files import n_cores, os_reason, read_csv, sha256
 
 # %% ../nbs/03_recordings.ipynb #aa0a59f2
 CLASSES = ("emergency", "non-emergency")  # the position is the class number, as in the article
@@ -134,6 +135,13 @@ def _files(folder):
                                          "is it the same recording twice?")
     return {name: found[name] for name in CLASSES}
 
+def _warn_left_out(folder, paths, loaded):
+    "Warn of sound files in a folder that are not among those that are loaded."
+    others = sorted({*find_sounds(folder, SUFFIXES + OTHER_SUFFIXES)} - {*paths})
+    if n := len(others): warn(
+        f"{folder}: {n} sound file{' is' if n == 1 else 's are'} left out, such as "
+        f"{others[0].relative_to(folder)}; only {loaded} are loaded")
+
 # %% ../nbs/03_recordings.ipynb #c89c8983
 def _is_downloaded(row):
     "Whether a download wrote this row of a manifest."
@@ -180,18 +188,22 @@ def _read(folder, rows, paths, labels, sr, name):
     _no_label_twice(data.recordings)
     return data
 
-# %% ../nbs/03_recordings.ipynb #4997fb53
+# %% ../nbs/03_recordings.ipynb #e5774883
 JOURNAL = "render.jsonl"  # a folder with this file was rendered, perhaps not to the end
 
-def load_folder(
-    folder,         # a folder with a sub-folder for each class
-    sr:int=SR,      # sample rate wanted, Hz
-    name:str="",    # name of the data set; the folder's, unless given
-    *,
-    duplicates:bool=False,  # whether to warn of groups that share sound; takes longer
-) -> Dataset:
-    "Load a data set from a folder, with groups from its manifest.csv if there is one."
-    folder = Path(folder)
+@contextmanager
+def _reading(folder):
+    "Turn an error of the operating system into one sentence; a folder is a str or a path."
+    if not isinstance(folder, (str, os.PathLike)): raise SirenbookError(
+        f"a data set is given by its name ({', '.join(NAMES)}) or its folder, "
+        f"not by a {type(folder).__name__}")
+    try: yield
+    except SirenbookError: raise
+    except OSError as e: raise SirenbookFileError(
+        f"{e.filename or folder}: {os_reason(e, 'read')}") from None
+
+def _listed(folder):
+    "Rows of a folder's manifest by file, and the files and labels to read."
     if (folder / JOURNAL).is_file():
         from sirenbook.rendering import check_finished
         check_finished(folder)
@@ -200,6 +212,21 @@ def load_folder(
     if unread := rows.keys() - {p.relative_to(folder).as_posix() for p in paths}:
         raise SirenbookFileError(f"{folder / 'manifest.csv'}: names {min(unread)}, which is not a "
                                  "sound file in the folder of a class")
+    _warn_left_out(folder, paths, "wav, flac, ogg and mp3 files in the folders of the classes")
+    return rows, paths, labels
+
+# %% ../nbs/03_recordings.ipynb #4997fb53
+def load_folder(
+    folder,         # a folder with a sub-folder for each class
+    sr:int=SR,      # sample rate wanted, Hz
+    name:str="",    # name of the data set; the folder's, unless given
+    *,
+    duplicates:bool=False,  # whether to warn of groups that share sound; takes longer
+) -> Dataset:
+    "Load a data set from a folder, with groups from its manifest.csv if there is one."
+    with _reading(folder):
+        folder = Path(folder)
+        rows, paths, labels = _listed(folder)
     data = _read(folder, rows, paths, labels, sr, name or folder.resolve().name)
     if duplicates:
         from sirenbook.duplicates import warn_duplicates
@@ -251,11 +278,21 @@ def load_rendered(
     return data
 
 # %% ../nbs/03_recordings.ipynb #ae96cd77
+def _embedded():
+    "The embedded data set from the repository, with all of its sixty scenes."
+    data = load_rendered(ROADSIDE, "roadside")
+    lost = {f"{i:06}" for i in range(60)} - {r.path.stem[:6] for r in data.recordings}
+    if n := len(lost): raise SirenbookFileError(
+        f"{ROADSIDE}: lacks {n} of 60 recordings, such as that of scene {min(lost)}")
+    if (n := len(data.recordings)) > 60: raise SirenbookFileError(
+        f"{ROADSIDE}: holds {n} recordings, {n - 60} more than were published")
+    return data
+
 def _roadside(sr):
     "The embedded data set, from the repository or the cache."
     data = None
     try:
-        if ROADSIDE.is_dir(): data = load_rendered(ROADSIDE, "roadside")
+        if ROADSIDE.is_dir(): data = _embedded()
     except SirenbookFileError as e: warn(f"{e}; the data set is rendered again into the cache")
     if data is None:
         from sirenbook.rendering import cached_roadside
@@ -273,6 +310,7 @@ def _article(folder, sr):
     paths = [folder / ARTICLE_FILES[c] for c in CLASSES]
     if missing := sum(not p.is_file() for p in paths):
         raise _incomplete(folder, "article", missing)
+    _warn_left_out(folder, paths, "the two files that the article names")
     data = _read(folder, _manifest(folder), paths, CLASSES, sr, "article")
     for r in data.recordings: r.group = r.label
     return data
@@ -317,11 +355,12 @@ def load_dataset(
 ) -> Dataset:
     "Load a data set by its name, or from a folder of your own."
     check_sr(sr)
-    if name_or_path in NAMES: data = _load_named(name_or_path, sr)
-    else:
-        folder = _find_folder(name_or_path)
-        flat = all((folder / name).is_file() for name in ARTICLE_FILES.values())
-        data = _article(folder, sr) if flat else load_folder(folder, sr)
+    with _reading(name_or_path):
+        if name_or_path in NAMES: data = _load_named(name_or_path, sr)
+        else:
+            folder = _find_folder(name_or_path)
+            flat = all((folder / name).is_file() for name in ARTICLE_FILES.values())
+            data = _article(folder, sr) if flat else load_folder(folder, sr)
     if duplicates:
         from sirenbook.duplicates import warn_duplicates
         warn_duplicates(data)
