@@ -150,6 +150,7 @@ def n_cores() -> int:
     "How many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
+# %% ../nbs/72_files.ipynb #cdbf23ad
 _WORKER = """import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it stops it
 from sirenbook.files import _serve_worker
