@@ -6,7 +6,7 @@
 __all__ = ['os_reason', 'atomic_write', 'sha256', 'csv_bytes', 'write_csv', 'read_csv', 'folder_lock', 'n_cores', 'run_workers']
 
 # %% ../nbs/72_files.ipynb #f5b8dd84
-import csv, hashlib, importlib, io, json, math, os, queue, shutil, subprocess, sys
+import csv, hashlib, importlib, io, json, math, os, queue, shutil, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
@@ -16,20 +16,23 @@ from .errors import SirenbookError, SirenbookFileError
 
 # %% ../nbs/72_files.ipynb #2c0c34a2
 def os_reason(
-    e:OSError,  # as the operating system raised it
-) -> str:       # such as "cannot be written (Permission denied)"
-    "Why a file or folder could not be written, in words."
-    if e.errno in (ENOSPC, EDQUOT): return "cannot be written, the disk is full; make room"
-    return f"cannot be written ({e.strerror or e})"
+    e:OSError,           # as the operating system raised it
+    done:str="written",  # what could not be done: "written" or "read"
+) -> str:                # such as "cannot be written (Permission denied)"
+    "Why a file or folder could not be written or read, in words."
+    if isinstance(e, FileNotFoundError) and done == "read": return "there is no such file"
+    if e.errno in (ENOSPC, EDQUOT): return f"cannot be {done}, the disk is full; make room"
+    return f"cannot be {done} ({e.strerror or e})"
 
 def atomic_write(
     path,     # the file
     content,  # its bytes, or a function that writes a file, given a path with the same suffix
 ):
     "Write a file under a temporary name and rename it once it is complete."
-    real = Path(os.path.realpath(path))              # a link stays, its target is written
+    try: real = Path(os.path.realpath(path))         # a link stays, its target is written
+    except ValueError as e: raise SirenbookFileError(f"{str(path)!r}: is no path ({e})") from None
     if real.exists() and not real.is_file(): raise SirenbookFileError(f"{path}: is not a file")
-    part = real.with_name(f".{os.getpid()}.part.{real.name[-50:]}")
+    part = real.with_name(f".{os.getpid()}-{threading.get_ident()}.part.{real.name[-50:]}")
     try:
         try:
             if callable(content): content(part)
@@ -45,7 +48,10 @@ def sha256(
     path,    # a file
 ) -> str:    # 64 hexadecimal digits
     "The SHA-256 checksum of a file."
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+    except OSError as e: raise SirenbookFileError(f"{path}: {os_reason(e, 'read')}") from None
+    except ValueError as e: raise SirenbookFileError(f"{str(path)!r}: is no path ({e})") from None
 
 # %% ../nbs/72_files.ipynb #628c1b17
 def csv_bytes(
@@ -53,11 +59,12 @@ def csv_bytes(
     columns=None,  # their keys in order; those of the first row, unless given
 ) -> bytes:        # the content of a CSV file
     "A table as the content of a CSV file."
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(columns or rows[0]), lineterminator="\n")
+    lines = []
+    class Lines: write = lines.append     # csv quotes what holds a character of a line's end
+    writer = csv.DictWriter(Lines, list(columns or rows[0]), lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(rows)
-    return out.getvalue().encode()
+    return "".join(line[:-2] + "\n" for line in lines).encode()
 
 def write_csv(
     path,          # a CSV file
@@ -77,14 +84,17 @@ def _cells(path):
         return text, list(table.fieldnames or ()), list(table)
     except (UnicodeDecodeError, csv.Error):
         raise SirenbookFileError(f"{path}: not a CSV file in UTF-8") from None
-    except OSError as e:
-        raise SirenbookFileError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except OSError as e: raise SirenbookFileError(f"{path}: {os_reason(e, 'read')}") from None
 
 def _with_types(path, line, row, columns, names):
     "A row of a table written by hand; the error says where it is wrong."
     if None in row: raise SirenbookFileError(
         f"{path}: the row of {row[names[0]]} has too many values; quote one that holds a comma")
-    try: return row | {c: kind(row[c] or "") for c, kind in columns.items()}
+    try:
+        values = {c: kind(row[c] or "") for c, kind in columns.items()}
+        for c, kind in columns.items():
+            if kind is float and not math.isfinite(values[c]): raise ValueError(f"{c} is {row[c]}")
+        return row | values
     except ValueError as e: raise SirenbookFileError(f"{path}: line {line}, {e}") from None
 
 # %% ../nbs/72_files.ipynb #cead6ae4
@@ -100,6 +110,8 @@ def read_csv(
         if not {*columns} <= {*names}:
             *first, last = columns
             raise SirenbookFileError(f"{path}: needs the columns {', '.join(first)} and {last}")
+        if twice := [n for i, n in enumerate(names) if n and n in names[:i]]:
+            raise SirenbookFileError(f"{path}: two columns are called {twice[0]}; rename one")
         return [_with_types(path, i, row, columns, names) for i, row in enumerate(rows, 2)]
     try:
         if not (rows and text.endswith("\n") and sorted(names) == sorted(columns)): raise ValueError
@@ -118,15 +130,19 @@ def folder_lock(
     "Reserve a folder; another program that asks for it waits until it is free."
     from filelock import FileLock, Timeout
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
         try: lock.acquire(timeout=0)
         except Timeout:
             print(f"{folder}: waiting for another program that writes into it", file=sys.stderr)
             lock.acquire()
         except NotImplementedError: pass   # a file system without locks
-        yield
+    except (FileExistsError, NotADirectoryError):
+        raise SirenbookFileError(f"{folder}: a file is in its place; name a folder") from None
+    except OSError as e: raise SirenbookFileError(f"{folder}: {os_reason(e)}") from None
+    except ValueError as e: raise SirenbookFileError(f"{str(folder)!r}: is no path ({e})") from None
+    try: yield
     finally: lock.release()
 
 # %% ../nbs/72_files.ipynb #f294c874
@@ -134,6 +150,7 @@ def n_cores() -> int:
     "How many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
+# %% ../nbs/72_files.ipynb #cdbf23ad
 _WORKER = """import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it stops it
 from sirenbook.files import _serve_worker

@@ -14,7 +14,7 @@ from .chunks import Chunks
 from .errors import SirenbookError, require
 from .files import n_cores
 from .spectrograms import frames, log_spectrogram, standardize
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages from TensorFlow
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no message that there is no GPU
 require("keras"), require("tensorflow")             # one sentence where they are missing
 import keras, tensorflow
 tensorflow.get_logger().setLevel("ERROR")

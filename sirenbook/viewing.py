@@ -45,6 +45,17 @@ def plot_wave(
     ax.margins(x=0)
     return ax
 
+# %% ../nbs/75_viewing.ipynb #804088bf
+def _levels(wav, sr):
+    "Frequencies, Hz, and the level of each, dB; a full-scale sine is at 0 dB."
+    n = min(len(wav), 4096)
+    window = np.hanning(n + 1)[:-1]
+    frames = sliding_window_view(wav, n)[::n // 2]
+    power = sum(np.abs(np.fft.rfft(frame * window)) ** 2 for frame in frames) / len(frames)
+    strength = np.sqrt(power) * 2 / window.sum()
+    strength[::n // 2 if n % 2 == 0 else n] /= 2         # 0 Hz and sr / 2 have no mirror image
+    return np.fft.rfftfreq(n, 1 / sr), 20 * np.log10(np.maximum(strength, 1e-10))
+
 # %% ../nbs/75_viewing.ipynb #5bec7a01
 def plot_spectrum(
     wav:np.ndarray,       # waveform, `(n_samples,)`
@@ -60,14 +71,8 @@ def plot_spectrum(
     wav = np.asarray(wav, np.float64)
     if wav.ndim != 1 or len(wav) < 2:
         raise SirenbookError(f"a spectrum takes a waveform (n_samples,), not {wav.shape}")
-    ax, n = new_axes(ax), min(len(wav), 4096)
-    window = np.hanning(n + 1)[:-1]
-    frames = sliding_window_view(wav, n)[::n // 2]
-    power = sum(np.abs(np.fft.rfft(frame * window)) ** 2 for frame in frames) / len(frames)
-    strength = np.sqrt(power) * 2 / window.sum()
-    strength[::n // 2 if n % 2 == 0 else n] /= 2         # 0 Hz and sr / 2 have no mirror image
-    ax.plot(np.fft.rfftfreq(n, 1 / sr), 20 * np.log10(np.maximum(strength, 1e-10)), lw=1,
-            color=_LINES[len(ax.lines) % len(_LINES)], label=label or None)
+    ax = new_axes(ax)
+    ax.plot(*_levels(wav, sr), lw=1, color=_LINES[len(ax.lines) % len(_LINES)], label=label or None)
     top = max(np.max(line.get_ydata()) for line in ax.lines)
     ax.set(xlabel="frequency (Hz)", ylabel="level (dB)", title=title,
            xlim=(0, top_hz or sr / 2), ylim=(top - range_db, top + 5))
@@ -296,6 +301,20 @@ def plot_roc(
     ax.legend(loc="lower right")
     return ax
 
+# %% ../nbs/75_viewing.ipynb #a40990f1
+def _reliability(probability, observed, n_bins):
+    "Mean probability, share of sirens and number of cases in every step that has some."
+    probability, observed = np.asarray(probability, float), np.asarray(observed, float)
+    if probability.ndim != 1 or probability.shape != observed.shape:
+        raise SirenbookError(f"probabilities {probability.shape} and observations "
+                             f"{observed.shape} must be lists of the same length")
+    if not (np.all((probability >= 0) & (probability <= 1)) and np.all(np.isin(observed, (0, 1)))):
+        raise SirenbookError("a probability is from 0 to 1, and an observation is 0 or 1")
+    step = np.minimum(probability * n_bins, n_bins - 1).astype(int)
+    some = (cases := np.bincount(step, minlength=n_bins)) > 0
+    x, y = (np.bincount(step, v, n_bins)[some] / cases[some] for v in (probability, observed))
+    return x, y, cases[some]
+
 # %% ../nbs/75_viewing.ipynb #02f0e1ab
 def plot_reliability(
     probability,      # predicted, each from 0 to 1, `(n,)`
@@ -306,18 +325,11 @@ def plot_reliability(
     title:str="",     # what there is to see
 ):                    # the axes
     "Draw the observed share against the predicted probability, with each dot's number of cases."
-    probability, observed = np.asarray(probability, float), np.asarray(observed, float)
-    if probability.ndim != 1 or probability.shape != observed.shape:
-        raise SirenbookError(f"probabilities {probability.shape} and observations "
-                             f"{observed.shape} must be lists of the same length")
-    if not (np.all((probability >= 0) & (probability <= 1)) and np.all(np.isin(observed, (0, 1)))):
-        raise SirenbookError("a probability is from 0 to 1, and an observation is 0 or 1")
-    ax, step = new_axes(ax, 3.2), np.minimum(probability * n_bins, n_bins - 1).astype(int)
-    some = (cases := np.bincount(step, minlength=n_bins)) > 0
-    x, y = (np.bincount(step, v, n_bins)[some] / cases[some] for v in (probability, observed))
+    x, y, cases = _reliability(probability, observed, n_bins)
+    ax = new_axes(ax, 3.2)
     ax.plot([0, 1], [0, 1], ":", color="#888888", label="right probabilities")
     ax.plot(x, y, "o-", color="black", label="this detector")
-    _label_dots(ax, x, y, cases[some])
+    _label_dots(ax, x, y, cases)
     ax.set(xlabel="predicted probability", ylabel="share of sirens", title=title,
            xlim=(-0.1, 1.1), ylim=(-0.1, 1.1))
     ax.legend(loc="upper left")

@@ -1,16 +1,17 @@
 """Files and folders, good and bad: good ones load, bad ones are refused in one sentence."""
-import os, shutil, sys
+import os, shutil, sys, threading, warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from shared import complains, real, write, write_folder
+from shared import complains, is_sentence, real, write, write_folder
 from sirenbook.chunks import chunk, chunk_dataset, group_split
 from sirenbook.networks import inputs
 from sirenbook.audio import SUFFIXES, read_blocks
 from sirenbook import recordings, rendering
-from sirenbook.recordings import CLASSES, load_dataset, load_wav
+from sirenbook.recordings import CLASSES, Dataset, load_dataset, load_folder, load_wav
 from sirenbook.errors import SirenbookFileError, SirenbookWarning
-from sirenbook.files import atomic_write, read_csv, write_csv
+from sirenbook.files import atomic_write, folder_lock, read_csv, sha256, write_csv
 from sirenbook.runs import RunTable
 from sirenbook.signals import tone
 from sirenbook.spectrograms import frames, log_spectrogram
@@ -353,13 +354,64 @@ def test_tables(tmp_path):
     with complains("no rows"): write_csv(path, [])
     with complains("nowhere", kind=SirenbookFileError):
         write_csv(tmp_path/"nowhere"/"t.csv", [{"name": "a"}])
-    rows = [{"name": 'a, "b"\nü', "n": 3}]
-    write_csv(path, rows)
-    assert read_csv(path, columns) == rows
+    for name in ('a, "b"\nü', "a\rb", "\r", "a\r\nb", "\0"):
+        rows = [{"name": name, "n": 3}]
+        write_csv(path, rows)
+        assert read_csv(path, columns) == rows
+    assert path.read_bytes().startswith(b"name,n\n")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read_csv(path, columns) == rows, "a mark that spreadsheets leave is no damage"
     path.write_text("name,n,n\na,1,2\n")
     with complains("t.csv", kind=SirenbookFileError): read_csv(path, columns)
+
+@pytest.mark.parametrize("text, words", [
+    ("name,x,name\na,1,b\n", "two columns are called name"),
+    ("name,x,note,note\na,1,b,c\n", "two columns are called note"),
+    ("name,x,note\na,1,\nb,nan,\n", "line 3, x is nan"),
+    ("name,x\na,inf\n", "line 2, x is inf"),
+    ("name,x\na,\n", "line 2"),
+])
+def test_tables_with_more_columns(tmp_path, text, words):
+    (tmp_path/"t.csv").write_text(text)
+    with complains("t.csv", words, kind=SirenbookFileError):
+        read_csv(tmp_path/"t.csv", {"name": str, "x": float}, more=True)
+
+@pytest.mark.parametrize("use", [sha256, lambda path: atomic_write(path, b""),
+                                 lambda path: folder_lock(path).__enter__()])
+def test_a_path_with_a_null(tmp_path, use):
+    with complains("is no path", kind=SirenbookFileError): use(tmp_path/"a\0b")
+
+def test_checksum_of_what_cannot_be_read(tmp_path):
+    with complains("none.wav", "no such file", kind=SirenbookFileError): sha256(tmp_path/"none.wav")
+    with complains(tmp_path, "cannot be read", kind=SirenbookFileError): sha256(tmp_path)
+
+def test_a_folder_that_cannot_be_reserved(tmp_path, monkeypatch):
+    (tmp_path/"file").touch()
+    (tmp_path/"mine"/".lock").mkdir(parents=True)
+    for name, words in (("file", "a file is in its place"), ("file/in", "a file is in its place"),
+                        ("mine", "cannot be written")):
+        with complains(tmp_path/name, words, kind=SirenbookFileError):
+            with folder_lock(tmp_path/name): pass
+    def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with complains("new", "Permission denied", kind=SirenbookFileError):
+        with folder_lock(tmp_path/"new"): pass
+
+def test_what_fails_inside_a_lock_stays_as_it_is(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        with folder_lock(tmp_path): 1 / 0
+
+def test_two_threads_write_one_file(tmp_path):
+    "Each has a temporary file of its own: the barrier holds both between writing and renaming."
+    both = threading.Barrier(2, timeout=20)
+    def save(letter):
+        def content(part):
+            part.write_bytes(letter * 9)
+            both.wait()
+        atomic_write(tmp_path/"a.txt", content)
+    with ThreadPoolExecutor(2) as pool: list(pool.map(save, (b"a", b"b")))
+    assert (tmp_path/"a.txt").read_bytes() in (b"a" * 9, b"b" * 9)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 # ---- what must not get lost or be left out
@@ -390,6 +442,89 @@ def test_a_manifest_whose_file_would_be_left_out(mine):
 def test_a_link_to_nowhere_is_not_left_out(mine):
     (mine/"emergency"/"z.wav").symlink_to("nowhere.wav")
     with complains("z.wav", "no such file", kind=SirenbookFileError): load_dataset(mine)
+
+def left_out(folder):
+    "The one warning that loading a folder gives, and how many recordings were loaded."
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        n = len(load_dataset(folder).recordings)
+    [text] = [str(w.message) for w in caught if w.category is SirenbookWarning]
+    assert is_sentence(text) and str(folder) in text
+    return text, n
+
+@pytest.mark.parametrize("name", [
+    "loose.wav", "emergency/phone.m4a", "emergency/a/b/x.AAC", "non-emergency/web.opus",
+    "web.webm", "emergency/old.wma", "ambulance/x.m4a"])
+def test_a_sound_that_is_left_out_is_said(mine, name):
+    (mine/name).parent.mkdir(parents=True, exist_ok=True)
+    (mine/name).write_bytes(b"sound")
+    text, n = left_out(mine)
+    assert f"1 sound file is left out, such as {name};" in text and n == 4
+
+def test_sounds_that_are_left_out_are_said_once(mine):
+    for name in ("b.wav", "a.flac", "emergency/c.m4a", "emergency/.d.m4a"): (mine/name).touch()
+    text, n = left_out(mine)
+    assert "3 sound files are left out, such as a.flac; only wav, " in text and n == 4
+
+def test_a_third_file_beside_the_article(tmp_path):
+    for name in ("emergency", "non emergency", "more"):
+        write(tmp_path/f"{name}.wav", tone(300 + 100 * len(name), 3))
+    text, n = left_out(tmp_path)
+    assert "such as more.wav; only the two files that the article names" in text and n == 2
+
+def test_folders_by_link(mine, tmp_path):
+    "A linked folder is read like any other, and one in a circle is read once."
+    write(tmp_path/"elsewhere"/"more.wav", tone(500, 3))
+    (mine/"emergency"/"linked").symlink_to(tmp_path/"elsewhere")
+    (mine/"emergency"/"circle").symlink_to(mine/"emergency")
+    names = [r.path.name for r in load_dataset(mine).recordings]
+    assert names == ["0.wav", "1.wav", "more.wav", "0.wav", "1.wav"]
+
+@pytest.mark.parametrize("shut", ["mine", "emergency", "deep"])
+def test_a_folder_that_may_not_be_read(mine, shut, monkeypatch):
+    write(mine/"emergency"/"deep"/"x.wav", tone(500, 3))
+    scandir, listdir = os.scandir, os.listdir
+    def refusing(list_folder):
+        def listed(path="."):
+            if os.path.basename(path) == shut: raise PermissionError(13, "Permission denied", path)
+            return list_folder(path)
+        return listed
+    monkeypatch.setattr(os, "scandir", refusing(scandir))
+    monkeypatch.setattr(os, "listdir", refusing(listdir))
+    with complains(shut, "cannot be read (Permission denied)", kind=SirenbookFileError):
+        load_dataset(mine)
+
+@pytest.mark.parametrize("what", [None, 7, b"roadside", ["roadside"], np.zeros((9, 9))])
+def test_what_is_no_name_of_a_data_set(what, mine):
+    for load in (load_dataset, load_folder):
+        with complains("given by its name", type(what).__name__): load(what)
+    with complains("given by its path", type(what).__name__): load_wav(what)
+
+def test_scenes_that_vanished_from_the_embedded_data_set_with_their_rows(tmp_path, monkeypatch):
+    "The manifest agrees with the folder, and the data set is not whole."
+    shutil.copytree(recordings.ROADSIDE, tmp_path/"roadside")
+    table = tmp_path/"roadside"/"manifest.csv"
+    rows = table.read_text().splitlines(keepends=True)
+    gone = rows.pop(4).split(",")[0]
+    (tmp_path/"roadside"/gone).unlink()
+    table.write_text("".join(rows))
+    whole = load_dataset("roadside")
+    monkeypatch.setattr(recordings, "ROADSIDE", tmp_path/"roadside")
+    monkeypatch.setattr(rendering, "cached_roadside", lambda: whole)
+    number = os.path.basename(gone)[:6]
+    with pytest.warns(SirenbookWarning, match=f"lacks 1 of 60 recordings.*scene {number}; .*cache"):
+        assert load_dataset("roadside") is whole
+
+def test_a_scene_that_was_added_to_the_embedded_data_set(tmp_path, monkeypatch):
+    shutil.copytree(recordings.ROADSIDE, tmp_path/"roadside")
+    sounds, table = tmp_path/"roadside"/"emergency", tmp_path/"roadside"/"manifest.csv"
+    write(sounds/"000060-wail.flac", np.zeros(16000))
+    table.write_text(table.read_text() + "emergency/000060-wail.flac,emergency,000060-wail,wail,"
+                     + recordings.samples_sha256(np.zeros(16000)) + "\n")
+    monkeypatch.setattr(recordings, "ROADSIDE", tmp_path/"roadside")
+    monkeypatch.setattr(rendering, "cached_roadside", lambda: Dataset("cached", []))
+    with pytest.warns(SirenbookWarning, match="holds 1 more than its 60.*cache"):
+        assert load_dataset("roadside").name == "cached"
 
 def test_a_group_of_the_embedded_data_set_that_was_changed(tmp_path, monkeypatch):
     def cached(): raise SirenbookFileError("rendered again")
@@ -423,7 +558,7 @@ def test_rows_that_were_dropped_stay_dropped(tmp_path):
     runs.add(name="c", x=1.0)
     assert [r["name"] for r in read_csv(tmp_path/"runs.csv", RUNS["columns"])] == ["a", "c"]
 
-@pytest.mark.parametrize("bad", [dict(name="b", x=float("nan")), dict(name="a\rb", x=1.0)])
+@pytest.mark.parametrize("bad", [dict(name="b", x=float("nan")), dict(name="b", x="")])
 def test_a_row_that_could_not_be_read_again(bad, tmp_path):
     runs = RunTable(tmp_path/"runs.csv", **RUNS)
     runs.add(name="a", x=1.0)

@@ -198,6 +198,7 @@ def rendered(monkeypatch, tmp_path):
     monkeypatch.setattr(recordings, "ROADSIDE", tmp_path/"no repository")
     monkeypatch.setattr(rendering, "render_scene", quick)
     monkeypatch.setattr(rendering, "ROADSIDE_HOURS", hours(4, 15))
+    monkeypatch.setattr(recordings, "ROADSIDE_SCENES", 4)
     monkeypatch.setattr(rendering, "n_cores", lambda: 1)
     monkeypatch.setattr(
         recordings.platformdirs, "user_cache_dir", lambda *args: str(tmp_path / "cache")
