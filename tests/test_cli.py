@@ -192,7 +192,8 @@ def test_interrupted_midway(whom, workers, tmp_path):
         assert run.returncode == 130 and is_sentence(err.strip()), err
         assert err.startswith("sirenbook: set: stopped with "), err
         assert {p.name for p in (tmp_path/"set").rglob(".*")} <= {".lock"}
-    time.sleep(.2)  # processes that the killed one started need a moment to notice
+    names, before = lambda: {p.name for p in (tmp_path/"set").rglob("*")}, None
+    while before != (before := names()): time.sleep(.5)  # what the killed one started ends later
     done = {name: (tmp_path/"set"/name).stat().st_mtime_ns for name in content(tmp_path/"set")
             if name.endswith(".flac")}
     assert 3 <= len(done) < N and not (tmp_path/"set"/"manifest.csv").exists()
