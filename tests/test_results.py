@@ -575,7 +575,7 @@ def test_groups_that_share_sound_are_warned_of(tmp_path):
 def test_without_names_the_data_sets_of_the_book_are_taken(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        experiment, "_load", lambda name: asked.append(name) or load_dataset("roadside")
+        experiment, "load_dataset", lambda name, **k: asked.append(name) or load_dataset("roadside")
     )
     with complains("same name"):
         prepare_datasets(None, ["random"], [0])
