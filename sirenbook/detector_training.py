@@ -9,7 +9,7 @@ __all__ = ['LOG_COLUMNS', 'RECIPES', 'SHIPPED', 'DETECTOR_ABLATION_COLUMNS', 'LE
            'write_weights', 'unseen_rows', 'train_detector']
 
 # %% ../nbs/23_detector_training.ipynb #97c3ee5a
-import csv, hashlib, json, tempfile
+import hashlib, json, tempfile
 from pathlib import Path
 from zipfile import BadZipFile
 import numpy as np
@@ -21,7 +21,8 @@ from .files import atomic_write, read_csv, write_csv
 from .networks import keras
 from .recordings import find_dataset, load_dataset
 from .rendering import render_dataset
-from .transfer import WINDOW, MelDataset, MixedSampler, extract_mels, fit, mel_cnn
+from .transfer import (WINDOW, MelDataset, MixedSampler, extract_mels, fit, group_weights,
+                                mel_cnn)
 from .viewing import new_axes
 
 # %% ../nbs/23_detector_training.ipynb #5360dab0
@@ -167,8 +168,8 @@ def sources(
     "Where recordings came from: the column source of the manifest, or else their groups."
     manifest, named = Path(folder) / "manifest.csv", {}
     if manifest.is_file():
-        with open(manifest, newline="", encoding="utf-8-sig") as f:
-            named = {row["file"]: row.get("source") for row in csv.DictReader(f)}
+        rows = read_csv(manifest, {"file": str, "group": str}, more=True)
+        named = {row["file"]: row.get("source") for row in rows}
     place = lambda r: Path(r.path).relative_to(folder).as_posix()
     return np.array([named.get(place(r)) or r.group for r in dataset.recordings])
 
@@ -182,9 +183,7 @@ def calibrate(
     siren = np.asarray(siren, bool)
     if not 0 < siren.sum() < len(siren):
         raise SirenbookError("calibration needs clips with a siren and clips without")
-    _, which, counts = np.unique([f"{g} {s}" for g, s in zip(groups, siren)],
-                                 return_inverse=True, return_counts=True)
-    weight = 1 / counts[which]
+    weight = group_weights(siren, groups)
     for s in (True, False): weight[siren == s] /= 2 * weight[siren == s].sum()
     X, w = np.stack([logit, np.ones_like(logit)], 1).astype(np.float64), np.array([1.0, 0.0])
     for _ in range(50):

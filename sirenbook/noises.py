@@ -14,7 +14,7 @@ from functools import wraps
 import numpy as np
 from .audio import SR
 from .errors import SirenbookError
-from .signals import times
+from .signals import rms, times
 from .sirens import oscillate, normalize_rms
 
 # %% ../nbs/17_noises.ipynb #7cac61eb
@@ -34,7 +34,7 @@ def normalize_active_rms(
 ) -> np.ndarray:     # `(n_samples,)`, RMS 1 where it is active
     "Scale a waveform to RMS 1 over its active part."
     active = wav[active_mask(wav, sr)]
-    return wav / np.sqrt(np.mean(np.square(active))) if len(active) else wav
+    return wav / rms(active) if len(active) else wav
 
 # %% ../nbs/17_noises.ipynb #cb29800b
 @dataclass(frozen=True)

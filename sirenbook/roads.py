@@ -14,6 +14,7 @@ from .noises import noise, noise_kinds
 from .recordings import SirenEvent
 from .audio import SR
 from .errors import SirenbookError
+from .signals import rms
 from .sirens import KINDS, program, siren
 
 # %% ../nbs/19_roads.ipynb #e9c850ae
@@ -270,10 +271,10 @@ def _agc(wav, rng, sr):
     "Automatic gain control: fast attack, slow release."
     step = round(0.05 * sr)
     blocks = np.pad(wav, (0, -len(wav) % step)).reshape(-1, step)
-    level = np.sqrt(np.mean(blocks ** 2, 1)) + 1e-4
+    level = rms(blocks) + 1e-4
     leak = np.log(rng.uniform(0.5, 0.97)) * np.arange(len(level))
     held = np.exp(np.maximum.accumulate(np.log(level) - leak) + leak)
-    gain = (np.sqrt(np.mean(wav ** 2)) / held) ** rng.uniform(0.3, 0.8)
+    gain = (rms(wav) / held) ** rng.uniform(0.3, 0.8)
     return wav * np.interp(np.arange(len(wav)), np.arange(len(gain)) * step, gain)
 
 def mu_law(
@@ -291,7 +292,7 @@ def microphone(
 ) -> np.ndarray:               # the recording, within [-1, 1], `(n_samples,)`
     "Record a sound with a randomly drawn cheap microphone."
     wav = _capsule(wav, rng, sr)
-    wav = wav * 10 ** (rng.uniform(-38, -12) / 20) / max(np.sqrt(np.mean(wav ** 2)), 1e-12)
+    wav = wav * 10 ** (rng.uniform(-38, -12) / 20) / max(rms(wav), 1e-12)
     if rng.uniform() < 0.3: wav = _agc(wav, rng, sr)
     wav = wav + 10 ** (rng.uniform(-85, -45) / 20) * rng.standard_normal(len(wav))  # its hiss
     if rng.uniform() < 0.2:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WINDOW', 'AUDIBLE_DB', 'TRANSFER_COLUMNS', 'MelDataset', 'extract_mels', 'augment', 'MixedSampler', 'mel_cnn', 'fit',
-           'file_scores', 'ranking', 'load_transfer']
+           'file_scores', 'group_weights', 'ranking', 'load_transfer']
 
 # %% ../nbs/20_transfer.ipynb #e25f76d3
 from dataclasses import dataclass, replace
@@ -204,6 +204,16 @@ def file_scores(
     return np.array(scores)
 
 # %% ../nbs/20_transfer.ipynb #af631204
+def group_weights(
+    siren,        # whether a recording holds a siren, bool `(n,)`
+    groups,       # group of each recording, `(n,)`
+) -> np.ndarray:  # `(n,)`; those of a group's recordings of one class sum to 1
+    "Weights by which each group counts once; one that holds both classes counts once in each."
+    _, where, counts = np.unique([f"{g} {bool(s)}" for g, s in zip(groups, siren)],
+                                 return_inverse=True, return_counts=True)
+    return 1 / counts[where]
+
+# %% ../nbs/20_transfer.ipynb #3798cba2
 def ranking(
     siren:np.ndarray,    # whether a recording holds a siren, bool `(n,)`
     scores:np.ndarray,   # higher for sirens, `(n,)`
@@ -211,9 +221,7 @@ def ranking(
 ) -> dict:               # roc_auc, found_at_5 and found_at_1, each 0 to 1
     "How well scores rank recordings, each group counted once."
     metrics, siren = require("sklearn.metrics"), np.asarray(siren, bool)
-    named = [f"{g} {s}" for g, s in zip(groups, siren)]       # a group may hold both classes
-    _, where, counts = np.unique(named, return_inverse=True, return_counts=True)
-    weight = 1 / counts[where]
+    weight = group_weights(siren, groups)
     false, found, _ = metrics.roc_curve(siren, scores, sample_weight=weight,
                                         drop_intermediate=False)
     at = lambda rate: float(found[false <= rate + 1e-9].max())
