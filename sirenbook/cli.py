@@ -251,6 +251,7 @@ def _report(args, answer, warned):
 
 def _without_curve(answer): return {k: v for k, v in answer.items() if k != "curve"}
 
+# %% ../nbs/25_cli.ipynb #36129705
 def _detect(args):
     "Print for every file whether and when there is a siren in it."
     from sirenbook.files import write_csv
@@ -457,6 +458,7 @@ def _train_detector(args):
                             args.seed, spread=args.spread)
     print(f"{folder}: a detector; use it with: sirenbook detect FILE --weights {folder}")
 
+# %% ../nbs/25_cli.ipynb #41b608e7
 def _add_train(commands):
     about = "train a network of your own"
     names = commands.add_parser("train", help=about, description=about).add_subparsers(

@@ -195,6 +195,15 @@ def calibrate(
 # %% ../nbs/23_detector_training.ipynb #744f7cdb
 _ESVS_SHARE = 0.2   # of the windows, where esvs is at hand
 
+def _real_clips(folder):
+    "What is kept of real clips: their spectrograms, sources, labels, groups and names."
+    data = load_dataset(folder)
+    return {"street": extract_mels(data, pad=True), "source": sources(folder, data),
+            "siren": np.array([r.label == "emergency" for r in data.recordings]),
+            "group": np.array([r.group for r in data.recordings]),
+            "file": [Path(r.path).relative_to(folder).as_posix() for r in data.recordings]}
+
+# %% ../nbs/23_detector_training.ipynb #9f308352
 def load_training_data(
     roadside,      # folder of rendered scenes, or the name of a data set
     esvs=None,     # folder of esvs, or None
@@ -211,13 +220,7 @@ def load_training_data(
         held.append((share, theirs))
     windows = MixedSampler(held, 0, augment=None, batch_size=2048)[0]
     found = {"parts": learned, "held_out": windows}
-    if street:
-        data = load_dataset(street := find_dataset(street))
-        found |= {"street": extract_mels(data, pad=True), "source": sources(street, data),
-                  "siren": np.array([r.label == "emergency" for r in data.recordings]),
-                  "group": np.array([r.group for r in data.recordings]),
-                  "file": [Path(r.path).relative_to(street).as_posix() for r in data.recordings]}
-    return found
+    return found | _real_clips(find_dataset(street)) if street else found
 
 # %% ../nbs/23_detector_training.ipynb #cfdd76ee
 RECIPES = {   # name -> what differs from the shipped recipe
@@ -260,6 +263,7 @@ def fine_tune(
         return model
     return fit(sampler, 1, build=copy, rate=rate, warmup=50)[0]
 
+# %% ../nbs/23_detector_training.ipynb #adbaa5ad
 LEFT_OUT_COLUMNS = {c: kind for c, kind in UNSEEN_COLUMNS.items() if c != "p"}   # left_out.csv
 
 def _clip_rows(
@@ -347,8 +351,6 @@ def unseen_rows(
     return rows
 
 # %% ../nbs/23_detector_training.ipynb #61affec3
-PER_HOUR, DEFAULT = (100, 50, 20, 10, 1), "50/h"   # false alarms on dense simulated streets
-
 def _paths(*folders):
     "Paths of folders; refuses one that is named and not there."
     for place in folders:
@@ -356,9 +358,24 @@ def _paths(*folders):
             raise SirenbookFileError(f"{place}: there is no such folder")
     return [place and Path(place) for place in folders]
 
-def _calibrated_held_out(model, X, y):
-    "Calibration by the held-out windows, each a group of its own."
-    return calibrate(predict_logits(model, features(X)), y.ravel() == 1, np.arange(len(X)))
+def _calibration(out, m, model, seed, others):
+    "Calibration by real clips, whose rows are written; or else by the held-out windows."
+    if "street" not in m:
+        X, y = m["held_out"]                     # each a group of its own
+        return calibrate(predict_logits(model, features(X)), y.ravel() == 1, np.arange(len(X)))
+    rows = unseen_rows(model, m, seed)
+    found = _calibrated(rows)
+    for n, other in others: rows += unseen_rows(other, m, n)
+    write_csv(out / "unseen.csv", rows)
+    return found
+
+# %% ../nbs/23_detector_training.ipynb #5a41ed63
+PER_HOUR, DEFAULT = (100, 50, 20, 10, 1), "50/h"   # false alarms on dense simulated streets
+
+def _to_models(model, parts, seed):
+    "Both files of a network; windows of the training data fix the ranges of int8."
+    sample = MixedSampler(parts, seed + 1, batch_size=300, front=features)[0][0]
+    return {"float": to_litert(model), "int8": to_litert(model, sample)}
 
 def _write_points(out, models, calibration, trained, hours):
     "Write the weights, and the thresholds by the false alarms that are counted with them."
@@ -388,15 +405,9 @@ def train_detector(
     if roadside is None: roadside = render_dataset(out / "roadside", hours, 1, seconds=10)
     m = load_training_data(roadside, esvs, street)
     model = fit_setting(out, m, SHIPPED, seed, epochs)
-    if street:
-        rows = unseen_rows(model, m, seed)
-        calibration = _calibrated(rows)
-        for n in spread: rows += unseen_rows(fit_setting(out, m, SHIPPED, n, epochs), m, n)
-        write_csv(out / "unseen.csv", rows)
-    else: calibration = _calibrated_held_out(model, *m["held_out"])
+    others = ((n, fit_setting(out, m, SHIPPED, n, epochs)) for n in spread)   # not yet
+    calibration = _calibration(out, m, model, seed, others)
     trained = {"parameters": model.count_params(), "seed": seed, "epochs": epochs,
                "learned_from": ["roadside"] + ["esvs"] * bool(esvs)}
-    sample = MixedSampler(m["parts"], seed + 1, batch_size=300, front=features)[0][0]
-    models = {"float": to_litert(model), "int8": to_litert(model, sample)}
-    _write_points(out, models, calibration, trained, siren_free_hours)
+    _write_points(out, _to_models(model, m["parts"], seed), calibration, trained, siren_free_hours)
     return out / "weights"

@@ -28,6 +28,7 @@ from .viewing import new_axes
 
 # %% ../nbs/22_evaluation.ipynb #43cc3cee
 _SIREN_FREE_SEED, _ONSET_SEED = 7, 9   # no network was trained on scenes of these seeds
+_MIN_EVENTS = 3                      # that a rate must allow in the hours that were counted
 MINUTE_S = 60.0                      # length of a minute, s
 
 def siren_free_minute(
@@ -68,8 +69,6 @@ def false_alarms(
             for t, n in zip(thresholds, counts)]
 
 # %% ../nbs/22_evaluation.ipynb #95b35531
-_MIN_EVENTS = 3   # that a rate allows in these hours: none in h hours means a rate below 3/h
-
 def operating_points(
     rows,                          # as `false_alarms` gives them, of one kind of sound
     per_hour=(100, 10, 1, 0.1),    # false alarms an hour, one for each operating point
@@ -264,11 +263,18 @@ def _background(rng):
     _, *rest = scene(SIREN_START_S[1] + AFTER_S, rng).parts.values()
     return sum(rest)
 
+# %% ../nbs/22_evaluation.ipynb #882411e6
 def _from_distance(tone, distance_m):
     "A siren of level 1 at 1 m, as it arrives from far away."
     away = round(distance_m / 343.2 * SR)
     sent = np.concatenate([tone, np.zeros(away + SR)])
     return propagate(sent, SR, (distance_m, 0, 1.5), (0, 0, 0))[away:][:len(tone)].astype(float)
+
+def _median_snr_db(tones, rest_power):
+    "The ratio of a siren to the rest where it sounds, its median, dB."
+    power = band_power(tones)
+    sounds = power > 0.01 * power.max()
+    return float(np.median(10 * np.log10(power[sounds] / rest_power[sounds])))
 
 # %% ../nbs/22_evaluation.ipynb #2b46099e
 def onset_scenes(
@@ -290,15 +296,14 @@ def onset_scenes(
         wav = tone if distance_m is None else _from_distance(tone, distance_m)
         tones[at:at + len(wav)] = convolve(wav, response)
         if distance_m is not None: tones *= np.sqrt(10 ** (at_1m / 10) * typical)
-        power = band_power(tones)
-        sounds = power > 0.01 * power.max()
-        now_db = float(np.median(10 * np.log10(power[sounds] / rest_power[sounds])))
+        now_db = _median_snr_db(tones, rest_power)
         if distance_m is None: tones, now_db = tones * 10 ** ((snr_db - now_db) / 20), snr_db
         mix = microphone(rest + tones, np.random.default_rng([*seed, 1]))
         yield now_db, mix.astype(np.float32), onset_s
 
 # %% ../nbs/22_evaluation.ipynb #0fd6b2a7
 BLOCK = 512   # samples handed over at a time: 32 ms
+
 def alarm_intervals(
     detector,          # a detector.Detector
     wav:np.ndarray,    # at 16 kHz, `(n_samples,)`
@@ -317,6 +322,7 @@ def alarm_intervals(
             if not tracker.current and on: spans[-1] = (spans[-1][0], now_s)
     return found
 
+# %% ../nbs/22_evaluation.ipynb #74fdc59d
 def outcome(
     spans,          # (begins, ends) of alarms, s
     onset_s:float,  # when the siren begins, s

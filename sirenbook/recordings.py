@@ -152,6 +152,7 @@ def _decode(path, folder, sr, row):
         f"sirenbook download {row['dataset']} --out {shlex.quote(str(folder))}")
     return load_wav(path, sr)
 
+# %% ../nbs/03_recordings.ipynb #df852203
 def _no_label_twice(recordings):
     "Raise an error if one recording has two labels."
     seen = {}                       # by length and some samples from the middle

@@ -140,6 +140,7 @@ def _check_trajectory(wav, sr, source):
     for problem, found in problems.items():
         if found: raise SirenbookError(problem)
 
+# %% ../nbs/19_roads.ipynb #29b870ff
 def _check_wav(wav, sr):
     "Raise an error for a waveform or sample rate that cannot be used."
     if wav.ndim != 1:
@@ -159,8 +160,6 @@ def _points(**points):
     return points
 
 # %% ../nbs/19_roads.ipynb #568ecc02
-GROUND = 0.97  # share of the pressure that asphalt reflects; illustrative
-
 def propagate(
     wav:np.ndarray,                # the emitted sound from time 0 on, `(n_samples,)`
     sr:int,                        # sample rate, Hz
@@ -200,6 +199,8 @@ def _propagate(wav, sr, source, reflection, air, block_samples):
     return received
 
 # %% ../nbs/19_roads.ipynb #7832310e
+GROUND = 0.97  # share of the pressure that asphalt reflects; illustrative
+
 def _received(wav, sr, t, source, mirror, air):
     "The sound that arrives at the times `t`, `(len(t),)`."
     ways = [(source, 1.0)] + ([(mirror, GROUND)] if mirror else [])

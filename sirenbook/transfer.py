@@ -149,6 +149,11 @@ def mel_cnn(
     return keras.Model(first, L.Dense(1)(x), name=name)
 
 # %% ../nbs/20_transfer.ipynb #c2a65372
+def _epoch_setter(sampler):
+    "Passes the number of each epoch to the sampler, so that a resumed run draws the same windows."
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(sampler, "epoch", epoch))
+
 def _compiled(build, n_steps, rate, warmup):
     "A new network, compiled for a run of `n_steps` batches."
     model, schedule = build(), keras.optimizers.schedules.CosineDecay(
@@ -177,14 +182,12 @@ def fit(
     set_seed(sampler.seed)
     model = _compiled(build, epochs * len(sampler), rate, warmup)
     done = run.restore(model) if run else 0
-    begin = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: setattr(sampler, "epoch", epoch))
     with progress((), "training", epochs - done) as bar:
         step = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: bar.update())
         history = model.fit(
             sampler, epochs=epochs, initial_epoch=done, shuffle=False, verbose=0,
             validation_data=held_out, validation_batch_size=256,
-            callbacks=[begin, *([run] if run else []), *callbacks,
+            callbacks=[_epoch_setter(sampler), *([run] if run else []), *callbacks,
                        keras.callbacks.SwapEMAWeights(), step])
     return model, history
 
