@@ -106,6 +106,7 @@ def _test_on_all(sets, X, trained_on, setting, fold, epochs):
             trained_on, sets[trained_on].sha256, name, tested.sha256, *setting, fold,
             m["balanced_accuracy"], m["roc_auc"], seconds, versions())))
 
+# %% ../../nbs/81_experiment_verdict.ipynb #48a159b0
 def _run_across(datasets, out, fold_ids, epochs, settings):
     "Write across.csv."
     with RunTable(Path(out) / "across.csv", ACROSS_COLUMNS, (*RUN, "tested_on")) as runs:
