@@ -405,7 +405,7 @@ def train_detector(
     if roadside is None: roadside = render_dataset(out / "roadside", hours, 1, seconds=10)
     m = load_training_data(roadside, esvs, street)
     model = fit_setting(out, m, SHIPPED, seed, epochs)
-    others = ((n, fit_setting(out, m, SHIPPED, n, epochs)) for n in spread)   # not yet
+    others = ((n, fit_setting(out, m, SHIPPED, n, epochs)) for n in spread)   # when asked
     calibration = _calibration(out, m, model, seed, others)
     trained = {"parameters": model.count_params(), "seed": seed, "epochs": epochs,
                "learned_from": ["roadside"] + ["esvs"] * bool(esvs)}

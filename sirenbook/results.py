@@ -238,7 +238,7 @@ def mean_std(
 
 # %% ../nbs/12_results.ipynb #6d664d9b
 def _mark_article(ax):
-    "Mark the article's accuracies, the larger class's left out, and name them in the legend."
+    "Mark the article's accuracies, and say so in the legend."
     ax.plot([ARTICLE[s] for s in SETUPS], range(len(SETUPS)), "|", color="tab:purple", ms=22, mew=2)
     ax.plot([], [], "|", color="tab:purple", ms=8, mew=2, label="article")
 
