@@ -309,6 +309,13 @@ def find_dataset(
     found = next((p for p in (given, *places) if p.is_dir()), None)
     return found or (given if os.sep in str(name_or_path) else places[0])
 
+def _find_folder(path):
+    "The folder of a data set that is in none of NAMES; an error if no folder is called so."
+    folder, text = find_dataset(path), str(path)
+    if not text or os.sep not in text and not folder.is_dir(): raise SirenbookFileError(
+        f"no data set is called {text!r}: there are {', '.join(NAMES)}, or give a folder")
+    return folder              # load_folder says if there is none at a given place
+
 # %% ../nbs/03_recordings.ipynb #5b1e90c7
 def load_dataset(
     name_or_path,  # "roadside", "article", "esvs", a folder, or a folder's name in data_dirs()
@@ -320,9 +327,7 @@ def load_dataset(
     check_sr(sr)
     if name_or_path in NAMES: data = _load_named(name_or_path, sr)
     else:
-        folder, text = find_dataset(name_or_path), str(name_or_path)
-        if not text or os.sep not in text and not folder.is_dir(): raise SirenbookFileError(
-            f"no data set is called {text!r}: there are {', '.join(NAMES)}, or give a folder")
+        folder = _find_folder(name_or_path)
         flat = all((folder / name).is_file() for name in ARTICLE_FILES.values())
         data = _article(folder, sr) if flat else load_folder(folder, sr)
     if duplicates:
