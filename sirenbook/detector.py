@@ -16,7 +16,7 @@ import numpy as np
 import soxr
 from .errors import SirenbookError, SirenbookFileError, warn
 from .audio import SR, read_blocks
-from .spectrograms import log_mel
+from .spectrograms import log_mel, pcen, pcen_smoothing
 
 # %% ../nbs/21_detector.ipynb #6850afc3
 HOP = 256                                # samples from frame to frame; a frame is two hops long
@@ -57,23 +57,24 @@ class FrontEnd:
         self._wav = self._wav.copy()                             # lets go of what is used up
 
 # %% ../nbs/21_detector.ipynb #9148581c
-def _smoothing(n, time_constant_s=0.4):
+def _smoothing(n):
     "Weights of a running average over n frames, `(n, n)`: row t is made of frames 0 to t."
-    steps = 2 * (time_constant_s * SR / HOP) ** 2
-    b, age = (math.sqrt(1 + 2 * steps) - 1) / steps, np.arange(n)[:, None] - np.arange(n)
+    b, age = pcen_smoothing(), np.arange(n)[:, None] - np.arange(n)
     weights = np.where(age >= 0, b * (1 - b) ** np.maximum(age, 0), 0)
     weights[:, 0] = (1 - b) ** np.arange(n)                      # it begins with the first frame
     return weights.astype(np.float32)
 
 _SMOOTHING = _smoothing(WINDOW_FRAMES)   # `(124, 124)`
+_GAIN, _BIAS, _EXPONENT, _EPS = map(pcen.__kwdefaults__.get,
+                                    ("gain", "bias", "power_exponent", "eps"))
 
 def features(
     mel:np.ndarray,   # log-mel windows, float32 `(..., 124, 64)`
 ) -> np.ndarray:      # input of the network, float32, same shape
     "Per-channel energy normalisation of windows: spectrograms.pcen as one product of matrices."
-    average = _SMOOTHING @ np.exp(mel) + np.float32(1e-6)
-    ratio = np.exp(mel - np.float32(0.98) * np.log(average))
-    return np.sqrt(ratio + np.float32(2)) - np.float32(2 ** 0.5)
+    average = _SMOOTHING @ np.exp(mel) + np.float32(_EPS)
+    ratio = np.exp(mel - np.float32(_GAIN) * np.log(average))
+    return (ratio + np.float32(_BIAS)) ** _EXPONENT - np.float32(_BIAS ** _EXPONENT)
 
 # %% ../nbs/21_detector.ipynb #1ebfe1b9
 def _bytes(path):

@@ -14,7 +14,7 @@ from functools import wraps
 import numpy as np
 from .audio import SR
 from .errors import SirenbookError
-from .signals import times
+from .signals import rms, times
 from .sirens import oscillate, normalize_rms
 
 # %% ../nbs/17_noises.ipynb #7cac61eb
@@ -34,7 +34,7 @@ def normalize_active_rms(
 ) -> np.ndarray:     # `(n_samples,)`, RMS 1 where it is active
     "Scale a waveform to RMS 1 over its active part."
     active = wav[active_mask(wav, sr)]
-    return wav / np.sqrt(np.mean(np.square(active))) if len(active) else wav
+    return wav / rms(active) if len(active) else wav
 
 # %% ../nbs/17_noises.ipynb #cb29800b
 @dataclass(frozen=True)
@@ -242,6 +242,7 @@ def place_events(
         wav[max(at, 0):max(at, 0) + len(part)] += part
     return wav
 
+# %% ../nbs/17_noises.ipynb #dc2f30a5
 def scatter_events(
     seconds:float,             # length, s
     rng:np.random.Generator,   # random generator
@@ -504,7 +505,6 @@ def _thunder(seconds, rng, sr=SR):
         return shaped_noise(n, rng, low_pass(log_uniform(rng, 50, 400), 1.5), sr) * rolls
     return scatter_events(seconds, rng, clap, (0.5, 8), sr)
 
-# %% ../nbs/17_noises.ipynb #92354b5a
 @register_noise("ambient")
 def _water(seconds, rng, sr=SR):
     "The sea, a river or a fountain."

@@ -18,7 +18,7 @@ from .audio import SR
 from .errors import SirenbookError, SirenbookFileError, progress
 from .files import (atomic_write, csv_bytes, folder_lock, n_cores, os_reason,
                              run_workers, write_csv)
-from .recordings import CLASSES, EVENTS, JOURNAL, TRUTH, Dataset
+from .recordings import CLASSES, EVENT_COLUMNS, JOURNAL, TRUTH_COLUMNS, Dataset
 from .recordings import dataset_dir, load_rendered, samples_sha256
 from .roads import Scene, scene
 
@@ -50,8 +50,8 @@ def _save_scene(folder, settings, i):
     path = folder / label / f"{i:06}-{(s.siren or 'street').replace(' ', '-')}.flac"
     samples, flac = np.round(s.mix * np.float64(32767)).astype("<i2"), io.BytesIO()
     sf.write(flac, samples, SR, format="FLAC", subtype="PCM_16")
-    truth = csv_bytes([dict(zip(TRUTH, map(_number, row)))
-                       for row in zip(*(getattr(s, name) for name in TRUTH))], TRUTH)
+    truth = csv_bytes([dict(zip(TRUTH_COLUMNS, map(_number, row)))
+                       for row in zip(*(getattr(s, c) for c in TRUTH_COLUMNS))], TRUTH_COLUMNS)
     atomic_write(path, flac.getvalue())
     atomic_write(_truth_path(path), truth)
     row = {"scene": i, "file": f"{label}/{path.name}", "label": label, "group": path.stem,
@@ -169,8 +169,8 @@ def _finish(folder):
                                  "give the same command again to resume")
     rows = [rows[i] for i in range(n)]
     _write_journal(folder, settings, rows)
-    events = [dict(zip(EVENTS, (r["file"], *e))) for r in rows for e in r["events"]]
-    atomic_write(folder / "events.csv", csv_bytes(events, EVENTS))
+    events = [dict(zip(EVENT_COLUMNS, (r["file"], *e))) for r in rows for e in r["events"]]
+    atomic_write(folder / "events.csv", csv_bytes(events, EVENT_COLUMNS))
     head = ("file", "label", "group", "kind", "sha256")
     write_csv(folder / "manifest.csv", [{k: r[k] for k in head} for r in rows])
 

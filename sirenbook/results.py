@@ -161,6 +161,7 @@ def versions() -> str:  # such as "python 3.12.3 numpy 2.4.6 ..."
                   "sirenbook": sirenbook.__version__}
     return " ".join(f"{name} {version}" for name, version in installed.items())
 
+# %% ../nbs/12_results.ipynb #1f5420bd
 def fit_model(
     setting:tuple,    # (model, features, wiring)
     training,         # (X, y) to learn from, X as `prepare` gives it
@@ -235,17 +236,23 @@ def mean_std(
     spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{100 * np.mean(values):.1f}{spread}"
 
+# %% ../nbs/12_results.ipynb #6d664d9b
+def _mark_article(ax):
+    "Mark the article's accuracies, and say so in the legend."
+    ax.plot([ARTICLE[s] for s in SETUPS], range(len(SETUPS)), "|", color="tab:purple", ms=22, mew=2)
+    ax.plot([], [], "|", color="tab:purple", ms=8, mew=2, label="article")
+
 # %% ../nbs/12_results.ipynb #40c63809
 def plot_verdict(
     rows,                 # results, as load_results gives them
     dataset:str,          # which data set
-    ax,                   # matplotlib axes
+    ax=None,              # matplotlib axes, or None for new ones
     *,
     measure="accuracy",   # a name in METRICS
     title:str="",         # the finding
 ):                        # the axes
     "A dot for every run: random split beside leak-free split, for each model."
-    models = [*SETUPS, *BASELINES]
+    ax, models = new_axes(ax, 4), [*SETUPS, *BASELINES]
     names = dict(zip(SPLITS, ("random split", "leak-free split")))
     for j, (split, color) in enumerate(zip(SPLITS, ("#999999", "black"))):
         for wiring, marker in zip((*WIRINGS, ""), "o^s"):
@@ -253,10 +260,7 @@ def plot_verdict(
             at = [models.index((r["model"], r["features"])) + 0.3 * j - 0.15 for r in mine]
             ax.plot([100 * r[measure] for r in mine], at, marker, color=color, alpha=.7, ms=6,
                     label=f"{names[split]}, {wiring or 'baseline'}")
-    if measure == "accuracy":
-        ax.plot([ARTICLE[s] for s in SETUPS], range(len(SETUPS)), "|", color="tab:purple",
-                ms=22, mew=2)
-        ax.plot([], [], "|", color="tab:purple", ms=8, mew=2, label="article")
+    if measure == "accuracy": _mark_article(ax)
     ax.set(yticks=range(len(models)), yticklabels=[setting_name(*m) for m in models],
            xlabel=f"{measure.replace('_', ' ')} (%)", title=title)
     ax.axvline(50, ls=":", color="#888888")
@@ -312,7 +316,8 @@ def plot_intervals(
     named,     # (name, low, high) from the top down; shares
     ax=None,   # matplotlib axes, or None for new ones
     *,
-    title:str="",   # the finding
+    title:str="",                               # the finding
+    xlabel:str="difference (percentage points)",   # of what
 ):             # the axes
     "A bar for each interval of a difference, in points, and a line at none."
     ax = new_axes(ax, 0.3 * len(named) + 0.8)
@@ -320,7 +325,8 @@ def plot_intervals(
         ax.plot([100 * low, 100 * high], [i, i], lw=5, solid_capstyle="butt",
                 color="#999999" if low <= 0 <= high else "black")
     ax.axvline(0, ls=":", color="#888888")
-    ax.set(yticks=range(len(named)), yticklabels=[name for name, *_ in named], title=title)
+    ax.set(yticks=range(len(named)), yticklabels=[name for name, *_ in named], title=title,
+           xlabel=xlabel)
     ax.set_ylim(len(named) - 0.5, -0.5)
     return ax
 
@@ -355,6 +361,8 @@ def plot_across(
     for (i, j), v in np.ndenumerate(mean):
         ax.text(j, i, f"{v:.0f}", ha="center", va="center", color="white" if v < 75 else "black")
     ticks = range(len(names))
-    ax.set(xticks=ticks, yticks=ticks, yticklabels=names, title=title)
+    unit = f"({measure.replace('_', ' ')}, %)".replace("roc auc", "ROC AUC")
+    ax.set(xticks=ticks, yticks=ticks, yticklabels=names, title=title,
+           xlabel=f"tested on {unit}", ylabel="trained on")
     ax.set_xticklabels(names, rotation=90)
     return ax

@@ -14,6 +14,7 @@ from .noises import noise, noise_kinds
 from .recordings import SirenEvent
 from .audio import SR
 from .errors import SirenbookError
+from .signals import rms
 from .sirens import KINDS, program, siren
 
 # %% ../nbs/19_roads.ipynb #e9c850ae
@@ -139,6 +140,7 @@ def _check_trajectory(wav, sr, source):
     for problem, found in problems.items():
         if found: raise SirenbookError(problem)
 
+# %% ../nbs/19_roads.ipynb #29b870ff
 def _check_wav(wav, sr):
     "Raise an error for a waveform or sample rate that cannot be used."
     if wav.ndim != 1:
@@ -158,8 +160,6 @@ def _points(**points):
     return points
 
 # %% ../nbs/19_roads.ipynb #568ecc02
-GROUND = 0.97  # share of the pressure that asphalt reflects; illustrative
-
 def propagate(
     wav:np.ndarray,                # the emitted sound from time 0 on, `(n_samples,)`
     sr:int,                        # sample rate, Hz
@@ -199,6 +199,8 @@ def _propagate(wav, sr, source, reflection, air, block_samples):
     return received
 
 # %% ../nbs/19_roads.ipynb #7832310e
+GROUND = 0.97  # share of the pressure that asphalt reflects; illustrative
+
 def _received(wav, sr, t, source, mirror, air):
     "The sound that arrives at the times `t`, `(len(t),)`."
     ways = [(source, 1.0)] + ([(mirror, GROUND)] if mirror else [])
@@ -270,10 +272,10 @@ def _agc(wav, rng, sr):
     "Automatic gain control: fast attack, slow release."
     step = round(0.05 * sr)
     blocks = np.pad(wav, (0, -len(wav) % step)).reshape(-1, step)
-    level = np.sqrt(np.mean(blocks ** 2, 1)) + 1e-4
+    level = rms(blocks) + 1e-4
     leak = np.log(rng.uniform(0.5, 0.97)) * np.arange(len(level))
     held = np.exp(np.maximum.accumulate(np.log(level) - leak) + leak)
-    gain = (np.sqrt(np.mean(wav ** 2)) / held) ** rng.uniform(0.3, 0.8)
+    gain = (rms(wav) / held) ** rng.uniform(0.3, 0.8)
     return wav * np.interp(np.arange(len(wav)), np.arange(len(gain)) * step, gain)
 
 def mu_law(
@@ -291,7 +293,7 @@ def microphone(
 ) -> np.ndarray:               # the recording, within [-1, 1], `(n_samples,)`
     "Record a sound with a randomly drawn cheap microphone."
     wav = _capsule(wav, rng, sr)
-    wav = wav * 10 ** (rng.uniform(-38, -12) / 20) / max(np.sqrt(np.mean(wav ** 2)), 1e-12)
+    wav = wav * 10 ** (rng.uniform(-38, -12) / 20) / max(rms(wav), 1e-12)
     if rng.uniform() < 0.3: wav = _agc(wav, rng, sr)
     wav = wav + 10 ** (rng.uniform(-85, -45) / 20) * rng.standard_normal(len(wav))  # its hiss
     if rng.uniform() < 0.2:

@@ -23,6 +23,7 @@ def firing_hz(
     "How often a four-stroke engine fires."
     return rpm * cylinders / 120
 
+# %% ../nbs/18_vehicles.ipynb #278d94af
 def four_stroke(
     rpm:np.ndarray,            # turns a minute at each sample, `(n_samples,)`
     cylinders:int,             # number of cylinders
@@ -236,6 +237,7 @@ def bell_strike(
     decay_s = ring_s * np.arange(1, len(ratios) + 1) ** -rng.uniform(0.4, 1.2)
     return strike(partials_hz, rng.uniform(0.2, 1, len(ratios)), decay_s, 4 * ring_s, sr)
 
+# %% ../nbs/18_vehicles.ipynb #0b30a2b2
 @register_noise("kerb", confusable=True)
 def _bell(seconds, rng, sr=SR):
     "A church, school or level-crossing bell: one to three bells, struck steadily or wildly."
@@ -350,6 +352,7 @@ def _power_tool(seconds, rng, sr=SR):
         return (tone + grit / load) * spin ** 2
     return scatter_events(seconds, rng, run, (0.2, 3), sr)
 
+# %% ../nbs/18_vehicles.ipynb #a23880ce
 @register_noise("kerb", confusable=True)
 def _whine(seconds, rng, sr=SR):
     "An electric motor or a turbine that speeds up and slows down: a thin tone that glides."

@@ -223,7 +223,7 @@ def test_experiment_calls_run_with_what_was_given(name, experiment, capsys):
     experiment(name, lambda datasets=None, out="?", **options: calls.append((datasets, out,
         options)))
     assert main(["experiment", name]) == 0
-    assert capsys.readouterr().out == f"data: holds all results of {name}\n"
+    assert capsys.readouterr().out == f"data: holds the results of {name} that were asked for\n"
     assert main(["experiment", name, "--datasets", "roadside", "esvs", "--out", "mine"]) == 0
     assert calls == [(None, "data", {}), (["roadside", "esvs"], "mine", {})]
 

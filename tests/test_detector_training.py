@@ -160,7 +160,7 @@ def test_the_state_of_dropout_is_kept(data, whole):
     assert at[1] >= 16                                # drawn from in each of 16 batches
 
 def test_the_best_network_is_kept_with_averaged_weights(data, whole):
-    rows = training.read_csv(whole[0]/"log.csv", training.LOG)
+    rows = training.read_csv(whole[0]/"log.csv", training.LOG_COLUMNS)
     X, y = data[1]
     z = training.predict_logits(whole[1], X)
     loss = np.logaddexp(0, z * (1 - 2 * y.ravel())).mean()
@@ -170,7 +170,7 @@ def test_a_run_that_stopped_early_stays_stopped(data, tmp_path, monkeypatch):
     rate = training.fit
     monkeypatch.setattr(training, "fit", lambda *a, **k: rate(*a, **k | {"rate": 0.0}))
     training.fit_in_folder(*data, tmp_path, epochs=5, patience=1)
-    rows = training.read_csv(tmp_path/"log.csv", training.LOG)
+    rows = training.read_csv(tmp_path/"log.csv", training.LOG_COLUMNS)
     before = (tmp_path/"last.npz").stat().st_mtime_ns
     assert len(rows) < 5
     training.fit_in_folder(*data, tmp_path, epochs=5, patience=1)

@@ -12,8 +12,8 @@ from sirenbook.duplicates import (DuplicatePair, autocorrelation, constellation,
                                   duplicates_across, fingerprint, loop_period,
                                   merge_duplicate_groups, near_duplicates, overlap_correlation)
 from sirenbook.errors import SirenbookError, SirenbookFileError, SirenbookWarning
-from sirenbook.experiments.duplicates import (DUPLICATES, LOOP, count_duplicates, loop_table, run,
-                                              traffic_clips)
+from sirenbook.experiments.duplicates import (DUPLICATE_COLUMNS, LOOP_COLUMNS,
+                                              count_duplicates, loop_table, run, traffic_clips)
 from sirenbook.files import read_csv
 from sirenbook.noises import noise
 from sirenbook.recordings import CLASSES, Dataset, Recording, load_dataset, load_folder, load_wav
@@ -141,7 +141,7 @@ def test_any_kind_of_number(streets, dtype):
 # ---- not found
 
 def test_no_duplicates_in_roadside():
-    rows = read_csv(ROOT/"data"/"duplicates.csv", DUPLICATES)
+    rows = read_csv(ROOT/"data"/"duplicates.csv", DUPLICATE_COLUMNS)
     assert count_duplicates(load_dataset("roadside")) == rows[0]
     assert (rows[0]["within"], rows[0]["across"]) == (0, 0)
 
@@ -369,7 +369,8 @@ def test_count_duplicates(streets):
 def test_run_resumes(tmp_path, monkeypatch):
     folder = write_folder(tmp_path/"mine")
     (row,) = run([folder], out=tmp_path)
-    assert row["dataset"] == "mine" and read_csv(tmp_path/"duplicates.csv", DUPLICATES) == [row]
+    assert row["dataset"] == "mine"
+    assert read_csv(tmp_path/"duplicates.csv", DUPLICATE_COLUMNS) == [row]
     monkeypatch.setattr("sirenbook.experiments.duplicates.load_dataset", None)     # not needed
     assert run([folder], out=tmp_path) == [row] and not (tmp_path/"loop.csv").exists()
 
@@ -387,8 +388,8 @@ HEAD = b"distance,pairs,least,median,greatest\n"
                                      b"\xff\xfe", HEAD + b"1,2,a,b,c\n"])
 def test_a_damaged_table(tmp_path, content):
     (tmp_path/"t.csv").write_bytes(content)
-    with complains("t.csv", kind=SirenbookFileError): read_csv(tmp_path/"t.csv", LOOP)
-    with complains("none.csv", kind=SirenbookFileError): read_csv(tmp_path/"none.csv", LOOP)
+    with complains("t.csv", kind=SirenbookFileError): read_csv(tmp_path/"t.csv", LOOP_COLUMNS)
+    with complains("none.csv", kind=SirenbookFileError): read_csv(tmp_path/"none.csv", LOOP_COLUMNS)
 
 def traffic():
     clips = traffic_clips(load_dataset(real("esvs")))
@@ -398,7 +399,7 @@ def traffic():
 def test_the_loop_of_esvs():
     "Rows of data/loop.csv, measured again on the first eighty clips and the last twenty."
     wavs = traffic()
-    rows = {r["distance"]: r for r in read_csv(ROOT/"data"/"loop.csv", LOOP)}
+    rows = {r["distance"]: r for r in read_csv(ROOT/"data"/"loop.csv", LOOP_COLUMNS)}
     assert list(rows) == list(range(1, 200))
     assert all(r["pairs"] == 200 - d for d, r in rows.items())
     for d, n in ((60, 20), (180, 20), (1, 79), (59, 21)):
@@ -409,7 +410,7 @@ def test_the_loop_of_esvs():
 
 def test_duplicates_in_esvs():
     "All of them are within its groups; those of the first forty ambulances, measured again."
-    rows = {r["dataset"]: r for r in read_csv(ROOT/"data"/"duplicates.csv", DUPLICATES)}
+    rows = {r["dataset"]: r for r in read_csv(ROOT/"data"/"duplicates.csv", DUPLICATE_COLUMNS)}
     assert rows["esvs"]["across"] == 0
     assert rows["esvs"]["within"] == 240 + 49, "the traffic's loop, and the sirens"
     folder = real("esvs")
@@ -430,7 +431,7 @@ def test_duplicates_in_street():
     with pytest.warns(SirenbookWarning, match="2 pairs") as caught:
         data = load_dataset(folder, duplicates=True)
     assert len(caught) == 1
-    assert read_csv(ROOT/"data"/"duplicates.csv", DUPLICATES)[2] == count_duplicates(data)
+    assert read_csv(ROOT/"data"/"duplicates.csv", DUPLICATE_COLUMNS)[2] == count_duplicates(data)
     groups = lambda data: {r.group for r in data.recordings}
     assert len(groups(data)) - len(groups(merge_duplicate_groups(data))) == 2
 

@@ -351,8 +351,8 @@ def test_each_setting_and_source_is_one_run(tmp_path, monkeypatch):
     for seeds in (range(1), range(2)):
         experiment.run_ablation(tmp_path/"a.csv", m, tmp_path, seeds)
         experiment.run_left_out(tmp_path/"l.csv", m, tmp_path, seeds)
-    n, base = len(experiment.SETTINGS), experiment.SHIPPED
-    table = evaluation.read_csv(tmp_path/"a.csv", experiment.ABLATION)
+    n, base = len(experiment.RECIPES), experiment.SHIPPED
+    table = evaluation.read_csv(tmp_path/"a.csv", experiment.DETECTOR_ABLATION_COLUMNS)
     assert len(table) == 2 * n and {r["roc_auc"] for r in table} == {1.0}
     assert len(fitted) == len({*fitted[:n], *fitted[n + 1:-1]}) + 2 == 2 * n + 2
     assert tuned == [(base, s, seed) for seed in (0, 1) for s in ("s0", "s1")]

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import soundfile as sf
@@ -575,7 +576,7 @@ def test_groups_that_share_sound_are_warned_of(tmp_path):
 def test_without_names_the_data_sets_of_the_book_are_taken(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        experiment, "_load", lambda name: asked.append(name) or load_dataset("roadside")
+        experiment, "load_dataset", lambda name, **k: asked.append(name) or load_dataset("roadside")
     )
     with complains("same name"):
         prepare_datasets(None, ["random"], [0])
@@ -913,3 +914,23 @@ def test_places_that_cannot_be_written(two, tmp_path, monkeypatch, across, name)
     monkeypatch.setattr(runs.os, "access", lambda *args: False)
     with complains("nothing can be written", kind=SirenbookFileError):
         run(two, tmp_path, fold_ids=[0], across=across)
+
+
+# ---- plots
+
+ROWS = load_results(ROOT / "data" / "results.csv"), load_across(ROOT / "data" / "across.csv")
+PLOTS = {
+    "verdict": lambda ax: results.plot_verdict(ROWS[0], "roadside", ax),
+    "intervals": lambda ax: results.plot_intervals([("cnn", -0.1, 0.2), ("lstm", 0.1, 0.3)], ax),
+    "across": lambda ax: results.plot_across(ROWS[1], ax),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_plots_take_axes_or_make_them_and_name_units(name):
+    given = plt.subplots()[1]
+    assert PLOTS[name](given) is given
+    made = PLOTS[name](None)
+    assert made is not given and made.get_xlabel() == given.get_xlabel()
+    assert any(unit in made.get_xlabel() for unit in ("(%)", ", %)", "(percentage points)"))
+    plt.close("all")

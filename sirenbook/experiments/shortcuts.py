@@ -129,6 +129,7 @@ def fit_examined(
     k = np.argmax([score(y, s(v)).balanced_accuracy for s, v in zip(stumps, X.T)])
     return lambda part: score(part[1], stumps[k](part[0][:, k]))
 
+# %% ../../nbs/83_experiment_shortcuts.ipynb #76028972
 def examined_settings(
     dataset:str,   # name of a data set
 ) -> list:         # (model, features, wiring) of each

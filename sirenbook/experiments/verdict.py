@@ -14,7 +14,7 @@ import numpy as np
 import soundfile as sf
 from ..chunks import Chunks, chunk_dataset
 from ..errors import SirenbookError, SirenbookFileError
-from ..recordings import CLASSES, NAMES, Dataset, class_index, data_dirs, load_dataset
+from ..recordings import CLASSES, Dataset, class_index, load_dataset
 from ..results import (ACROSS_COLUMNS, ACROSS_SETTINGS, FOLDS, GROUP_COLUMNS,
                                RESULT_COLUMNS, SETTINGS, SPLITS, fit_model, metrics, prepare,
                                run_setting, split_for, versions)
@@ -44,14 +44,8 @@ class PreparedDataset:
     sha256: str       # checksum, see `dataset_sha256`
     chunks: Chunks    # of 2 s; shorter recordings are left out
 
-def _load(name):
-    "A data set by its name, or a folder: here, or where data sets are looked for."
-    near = [] if name in NAMES or Path(name).is_dir() else data_dirs()
-    path = next((d / name for d in near if (d / name).is_dir()), name)
-    return load_dataset(path, duplicates=True)   # warns if a folder's groups share sound
-
 def _prepare_dataset(name, splits, fold_ids, rows):
-    data = _load(name)
+    data = load_dataset(name, duplicates=True)   # warns if its groups share sound
     chunks, sha = chunk_dataset(data, short="drop"), dataset_sha256(data)
     if any(r["dataset"] == data.name and r["dataset_sha256"] != sha for r in rows):
         raise SirenbookFileError(f"there are results of another data set called {data.name} "
@@ -112,6 +106,7 @@ def _test_on_all(sets, X, trained_on, setting, fold, epochs):
             trained_on, sets[trained_on].sha256, name, tested.sha256, *setting, fold,
             m["balanced_accuracy"], m["roc_auc"], seconds, versions())))
 
+# %% ../../nbs/81_experiment_verdict.ipynb #48a159b0
 def _run_across(datasets, out, fold_ids, epochs, settings):
     "Write across.csv."
     with RunTable(Path(out) / "across.csv", ACROSS_COLUMNS, (*RUN, "tested_on")) as runs:
