@@ -58,10 +58,12 @@ def main(
 # %% ../nbs/25_cli.ipynb #4b152682
 def _recordings(names):
     "The files named and each folder's recordings, each with what is wrong with it as a folder."
-    from sirenbook.audio import SUFFIXES, find_sounds
-    found = []
+    from sirenbook.audio import OTHER_SUFFIXES, SUFFIXES, find_sounds
+    from sirenbook.errors import SirenbookFileError
+    found, suffixes = [], (*SUFFIXES, *OTHER_SUFFIXES)   # the others are refused one by one
     for name in names:
-        inside = find_sounds(Path(name)) if os.path.isdir(name) else [Path(name)]
+        try: inside = find_sounds(Path(name), suffixes) if os.path.isdir(name) else [Path(name)]
+        except SirenbookFileError as e: found.append((Path(name), str(e))); continue
         found += [(path, "") for path in inside] or [
             (Path(name), f"{name}: holds no sound file ({', '.join(SUFFIXES)})")]
     return found

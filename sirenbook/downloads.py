@@ -28,7 +28,8 @@ ADDRESSES = {  # of a file, by its path in our folder and at its origin; tried i
              _MEDIA + "vishnu-u/Siren-Sound-Dataset/c49b76d3171823bfd857bffc5a93ffe811cfb7eb/"
              "{origin}")}
 
-_DOWNLOADS = dict(dataset=str, file=str, label=str, group=str, bytes=int, sha256=str, origin=str)
+_DOWNLOAD_COLUMNS = dict(dataset=str, file=str, label=str, group=str, bytes=int, sha256=str,
+                         origin=str)
 
 # %% ../nbs/77_downloads.ipynb #dc84694f
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def published(
     return [Published(name, r["file"], r["label"], r["group"], r["bytes"], r["sha256"],
                       tuple(a.format(file=quote(r["file"]), origin=quote(r["origin"]))
                             for a in ADDRESSES[name]))
-            for r in read_csv(table, _DOWNLOADS) if r["dataset"] == name]
+            for r in read_csv(table, _DOWNLOAD_COLUMNS) if r["dataset"] == name]
 
 # %% ../nbs/77_downloads.ipynb #557b45ba
 _TIMEOUT_S = (10, 30)     # to connect, and to wait for bytes, s

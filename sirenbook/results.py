@@ -352,14 +352,14 @@ def plot_across(
     measure="roc_auc",  # or "balanced_accuracy"
     title:str="",       # the finding
 ):             # the axes
-    "A square for each pair of data sets: the mean over folds, in per cent."
+    "A square for each pair of data sets: the mean over folds."
     ax = new_axes(ax, 3)
     names = list(dict.fromkeys(r["dataset"] for r in rows))
-    mean = np.array([[100 * np.mean([r[measure] for r in pick(rows, dataset=a, tested_on=b)])
+    mean = np.array([[np.mean([r[measure] for r in pick(rows, dataset=a, tested_on=b)])
                       for b in names] for a in names])
-    ax.imshow(mean, cmap="cividis", vmin=40, vmax=100)
+    ax.imshow(mean, cmap="cividis", vmin=0.4, vmax=1)
     for (i, j), v in np.ndenumerate(mean):
-        ax.text(j, i, f"{v:.0f}", ha="center", va="center", color="white" if v < 75 else "black")
+        ax.text(j, i, f"{v:.2f}", ha="center", va="center", color="white" if v < 0.75 else "black")
     ticks = range(len(names))
     unit = f"({measure.replace('_', ' ')}, %)".replace("roc auc", "ROC AUC")
     ax.set(xticks=ticks, yticks=ticks, yticklabels=names, title=title,

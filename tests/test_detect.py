@@ -125,6 +125,13 @@ def test_a_folder(between, capsys):
     assert [a["file"] for a in answers(capsys, "street", "street/b.wav")] == ["street/a.FLAC",
         "street/b.wav", "street/deep/c.ogg", "street/b.wav"]
 
+def test_what_a_folder_holds_beside_is_named(between, capsys):
+    write(Path("street/a.wav"), hush(3))
+    Path("street/phone.m4a").write_bytes(b"not decoded here")
+    good, bad = answers(capsys, "street", code=1)
+    assert good["file"] == "street/a.wav" and "error" not in good
+    assert bad["file"] == "street/phone.m4a" and "ffmpeg" in bad["error"]
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_depths(subtype, between, capsys):
     [a] = answers(capsys, write(Path("a.wav"), wail(), subtype=subtype), "--threshold", between)
