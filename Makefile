@@ -51,6 +51,7 @@ results: $(READY)  ## train what chapters 12 to 15 report, into data/*.csv (hour
 	$(EXPERIMENT) duplicates --datasets $(DATASETS) --out data
 	$(EXPERIMENT) ablations --datasets $(DATASETS) --out data
 	$(EXPERIMENT) shortcuts --datasets $(DATASETS) --out data
+	$(EXPERIMENT) hyperparameters --out data
 
 STREET ?= street
 STREETS ?= _streets/roadside

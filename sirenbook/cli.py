@@ -489,6 +489,7 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
         "--across": dict(action="store_true", help="train on each data set, test on all")}),
     "ablations": ("which flaw of the article moved its number, and how far", _FOLDS),
     "shortcuts": ("what separates the classes without any siren", _FOLDS),
+    "hyperparameters": ("epochs, batch, dropout, learning rate, window: one at a time", _FOLDS),
     "duplicates": ("which recordings share sound, and the loop in esvs", {}),
     "transfer": ("from simulated streets to real ones", _SEEDS | {
         "--tested-on": dict(metavar="DATASET", help="the real clips to rank (street)"),

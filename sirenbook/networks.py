@@ -63,31 +63,39 @@ def _start(input_shape, wiring):
     first = keras.Input(tuple(input_shape))
     return first, lambda x: first if wiring == "printed" else x
 
-def _finish(first, x, units, name):
+def _finish(first, x, units, name, learning_rate):
     "A dense layer, a sigmoid, and the article's optimiser and loss."
     x = keras.layers.Dense(units, activation="relu")(x)
     model = keras.Model(first, keras.layers.Dense(1, activation="sigmoid")(x), name=name)
-    model.compile("adam", "binary_crossentropy", metrics=["accuracy"], jit_compile=False)
+    adam = keras.optimizers.Adam(learning_rate)
+    model.compile(adam, "binary_crossentropy", metrics=["accuracy"], jit_compile=False)
     return model
 
 # %% ../nbs/06_networks.ipynb #55ec2dd4
 def cnn(
     input_shape,             # (steps, channels)
     wiring:str="printed",    # "printed" or "chained"
+    *,
+    dropout:float=0.3,       # share of numbers set to zero after each convolution
+    learning_rate:float=1e-3,  # of Adam
 ):                           # a compiled keras.Model that outputs P(class 1), `(n, 1)`
     "The article's convolutional network."
     first, attach = _start(input_shape, wiring)
     x = first
     for filters, size in ((8, 13), (16, 11)):
         x = keras.layers.Conv1D(filters, size, padding="same", activation="relu")(attach(x))
-        x = keras.layers.Dropout(0.3)(x)
+        x = keras.layers.Dropout(dropout)(x)
         x = keras.layers.MaxPooling1D(2)(x)
-    return _finish(first, keras.layers.GlobalMaxPooling1D()(x), 16, f"cnn_{wiring}")
+    x = keras.layers.GlobalMaxPooling1D()(x)
+    return _finish(first, x, 16, f"cnn_{wiring}", learning_rate)
 
 # %% ../nbs/06_networks.ipynb #9f8faac4
 def lstm(
     input_shape,             # (steps, channels)
     wiring:str="printed",    # "printed" or "chained"
+    *,
+    dropout:float=0.3,       # share of numbers set to zero after each LSTM
+    learning_rate:float=1e-3,  # of Adam
 ):                           # a compiled keras.Model that outputs P(class 1), `(n, 1)`
     "The article's recurrent network."
     first, attach = _start(input_shape, wiring)
@@ -95,8 +103,8 @@ def lstm(
     for units, last in ((128, False), (128, False), (64, True)):
         sequences = not last and wiring == "chained"
         x = keras.layers.LSTM(units, return_sequences=sequences)(attach(x))
-        x = keras.layers.Dropout(0.3)(x)
-    return _finish(first, x, 64, f"lstm_{wiring}")
+        x = keras.layers.Dropout(dropout)(x)
+    return _finish(first, x, 64, f"lstm_{wiring}", learning_rate)
 
 # %% ../nbs/06_networks.ipynb #ec4138c8
 def _shared_log_spectrograms(chunks):

@@ -208,7 +208,8 @@ def test_interrupted_midway(whom, workers, tmp_path):
 
 # ---- experiments
 
-NAMES = "verdict", "ablations", "shortcuts", "duplicates", "transfer", "detector"
+NAMES = ("verdict", "ablations", "shortcuts", "hyperparameters", "duplicates", "transfer",
+         "detector")
 
 @pytest.fixture
 def experiment(monkeypatch):
