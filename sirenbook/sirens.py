@@ -75,16 +75,16 @@ def wail_hz(
 
 # %% ../nbs/16_sirens.ipynb #e06dda96
 WAVES = ("sine", "square", "sawtooth", "driven")  # shapes of one cycle
-BRIGHT = (1.0, 0.55, 0.45, 0.25, 0.2, 0.1, 0.08)  # overtones of a horn loudspeaker; illustrative
+BRIGHT = (1.0, 0.55, 0.45, 0.25, 0.2, 0.1, 0.08)  # harmonics of a siren; illustrative
 
 def overtones(
     wave:str,           # one of WAVES
-    n:int=12,           # how many
+    n:int=12,           # how many harmonics
     *,
     drive:float=3.0,    # how hard a "driven" sine is pushed into clipping
-    bias:float=0.0,     # asymmetry, -1 to 1; it gives even overtones
+    bias:float=0.0,     # asymmetry, -1 to 1; it gives even harmonics
 ) -> np.ndarray:        # strengths of the 1st, 2nd, 3rd … multiple, the first 1, `(n,)`
-    "Overtones of one cycle of a wave."
+    "Strengths of the harmonics of one cycle of a wave."
     cycle = (np.arange(512) + 0.5) / 512
     sine = np.sin(2 * np.pi * cycle)
     cycles = {"sine": sine, "square": np.sign(sine), "sawtooth": 1 - 2 * cycle,
@@ -134,7 +134,7 @@ def synthesize(
     voices,               # (Hz `(n_samples,)`, gain `(n_samples,)` or a number) pairs
     sr:int=SR,            # sample rate, Hz
     *,
-    harmonics=BRIGHT,     # strengths of the overtones of every voice
+    harmonics=BRIGHT,     # strengths of the harmonics of every voice
     **horn,               # the loudspeaker: parameters of `horn_gain`
 ) -> np.ndarray:          # float64, RMS 1, `(n_samples,)`
     "Voices with overtones, through a loudspeaker."

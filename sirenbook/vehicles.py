@@ -100,7 +100,7 @@ def _presses(seconds, rng):
         at_s += log_uniform(rng, 0.3, 4)
     return np.array(spans)
 
-def _reeds(n, rng, notes_hz, sr, count=14):
+def _steady_notes(n, rng, notes_hz, sr, count=14):
     "Steady notes together, each with its own timbre and a slight waver."
     waver = 1 + 0.001 * random_drift(n, rng, 6, sr)
     return sum(harmonic_tone(f * waver, random_harmonics(rng, count, (0.2, 1.0)), sr)
@@ -112,7 +112,8 @@ def _horn(seconds, rng, sr=SR):
     "A car horn, pressed in one of many ways."
     n, low_hz = round(seconds * sr), log_uniform(rng, 300, 520)
     notes = [low_hz] if rng.uniform() < 0.3 else [low_hz, low_hz * rng.uniform(1.15, 1.30)]
-    return _reeds(n, rng, notes, sr) * gate_envelope(n, _presses(seconds, rng), sr, ramp_s=0.012)
+    wav = _steady_notes(n, rng, notes, sr)
+    return wav * gate_envelope(n, _presses(seconds, rng), sr, ramp_s=0.012)
 
 @register_noise("vehicle", confusable=True)
 def _truck_horn(seconds, rng, sr=SR):
@@ -121,7 +122,7 @@ def _truck_horn(seconds, rng, sr=SR):
     notes = low_hz * np.array([1, 1.25, 1.5, 1.7])[:rng.integers(1, 5)]
     blown = gate_envelope(n, _presses(seconds, rng), sr, ramp_s=log_uniform(rng, 0.02, 0.07))
     air = shaped_noise(n, rng, broad_peak(2500, 1.2), sr)
-    return blown * (_reeds(n, rng, notes, sr, 20) + 0.05 * air)
+    return blown * (_steady_notes(n, rng, notes, sr, 20) + 0.05 * air)
 
 # %% ../nbs/18_vehicles.ipynb #ac864365
 @register_noise("vehicle", confusable=True)
@@ -188,7 +189,7 @@ def _honks(seconds, rng, sr):
     n, on_s, low_hz = round(seconds * sr), log_uniform(rng, 0.2, 0.7), log_uniform(rng, 300, 520)
     start_s = rng.uniform(-on_s / 2, seconds / 4)
     envelope = gate_envelope(n, repeat_pattern(seconds, [on_s, on_s], start_s), sr)
-    return envelope * _reeds(n, rng, [low_hz, 1.25 * low_hz], sr)
+    return envelope * _steady_notes(n, rng, [low_hz, 1.25 * low_hz], sr)
 
 # %% ../nbs/18_vehicles.ipynb #a7d1db20
 @register_noise("kerb", confusable=True)
@@ -381,7 +382,7 @@ def _jackhammer(seconds, rng, sr=SR):
 # %% ../nbs/18_vehicles.ipynb #a77abb68
 @register_noise("kerb")
 def _hum(seconds, rng, sr=SR):
-    "A transformer, fan or vacuum cleaner: multiples of the mains' 50 or 60 Hz, and air."
+    "A transformer, fan or vacuum cleaner: multiples of twice the mains' 50 or 60 Hz, and air."
     n = round(seconds * sr)
     mains_hz = np.full(n, 2.0 * rng.choice([50, 60]))
     air = shaped_noise(n, rng, broad_peak(log_uniform(rng, 150, 2500), 1.3), sr)
