@@ -298,13 +298,15 @@ kinds.descent = {
     melody(descend(v, data).map(w => Math.min(3000, 200 + 400 * cost(w, data))))},
   draw(v, width, data) {
     const weights = descend(v, data), w = weights.at(-1), wide = width / 2 - 60, low = -12, high = 8;
-    const most = Math.max(...data.x.map(Math.abs)), top = Math.max(cost(low, data), cost(high, data));
-    const box = {height: 170, width: wide, xTicks: width < 500 ? 2 : 4};
-    const fit = axes({...box, x: [-most, most], y: [0, 1], xName: "feature", yName: "siren, and p"});
-    const hill = axes({...box, left: width / 2 + 44, x: [low, high], y: [0, top], xName: "weight", yName: "loss"});
+    const most = Math.ceil(Math.max(...data.x.map(Math.abs))), top = Math.ceil(Math.max(cost(low, data), cost(high, data)));
+    const box = {height: 170, width: wide, xTicks: width < 500 ? 2 : 4, yName: ""}, right = width / 2 + 44;
+    const fit = axes({...box, x: [-most, most], y: [0, 1], xName: "feature"});
+    const hill = axes({...box, left: right, x: [low, high], y: [0, top], xName: "weight"});
     const inside = weights.map(u => Math.min(high, Math.max(low, u)));
-    const picture = fit.frame + data.x.map((a, i) => fit.dot(a, data.y[i], 3)).join("")
-      + fit.curve(a => sigmoid(w * a), "second") + hill.frame + hill.curve(u => cost(u, data))
+    const picture = fit.frame + words(4, 13, "siren? and p", "start") + words(right - 20, 13, "loss", "start")
+      + data.x.map((a, i) => data.y[i] ? fit.dot(a, 1, 3) :
+        `<circle cx="${fit.X(a)}" cy="${fit.Y(0)}" r="3" fill="${colours.second}"/>`).join("")
+      + fit.curve(a => sigmoid(w * a)) + hill.frame + hill.curve(u => cost(u, data))
       + inside.slice(1).map((u, i) => hill.line(inside[i], Math.min(top, cost(weights[i], data)), u, Math.min(top, cost(weights[i + 1], data)))).join("")
       + inside.map((u, i) => hill.dot(u, Math.min(top, cost(weights[i], data)), i === v.steps ? 6 : 3)).join("");
     return [picture, `After ${v.steps} steps of size ${(10 ** v.size).toPrecision(2)}: weight ${w.toFixed(2)}, `
@@ -334,11 +336,13 @@ kinds.kernel = {
     const plot = axes({...box, height: 110, xName: "", yName: "the wave, and the kernel in place"});
     const below = axes({...box, top: 172, height: 110, xName: "sample", yName: "answers"});
     const answers = Array.from({length: 308}, (_, n) => answer(kernel, FROM + n)), most = Math.max(...kernel.map(Math.abs));
-    const largest = part => Math.max(...part.map(Math.abs)).toFixed(2), at = v => Math.min(307, Math.round(v));
+    const largest = part => Math.max(...part.map(Math.abs)).toFixed(2);
+    const trace = (values, style) =>
+      `<path d="M${values.map((a, n) => below.X(n + 6).toFixed(1) + " " + below.Y(a).toFixed(1)).join("L")}" fill="none" ${style}/>`;
     const picture = plot.frame + plot.curve(v => pair(FROM + Math.round(v)), "main", 'opacity=".6"', 320)
       + kernel.map((c, k) => plot.dot(place + k, 0.9 * c / most, 3)).join("") + below.frame
-      + below.curve(v => answers[at(v)], "main", 'opacity=".3"', 320)
-      + below.curve(v => answers[Math.min(place, at(v))], "second", "", 320) + below.dot(place, answers[place]);
+      + trace(answers, 'stroke="currentColor" opacity=".3"')
+      + trace(answers.slice(0, place + 1), `stroke="${colours.second}" stroke-width="1.6"`) + below.dot(place + 6, answers[place]);
     return [picture, `At sample ${place} the ${TAPS} products add up to ${(answers[place] + 1e-9).toFixed(2)}. `
       + `This pattern answers 500 Hz with at most ${largest(answers.slice(0, 147))}, and 3000 Hz with ${largest(answers.slice(160))}.`, 330];
   }};
