@@ -292,7 +292,7 @@ function melody(hz, sr = 8000, each = 960) {  // one tone of 0.12 s after the ot
 }
 kinds.descent = {
   sliders: {
-    size: {label: "Step size", min: -1, max: 2, step: 0.5, value: 0, show: v => (10 ** v).toPrecision(2)},
+    size: {label: "Step size", min: -1, max: 2, step: 0.5, value: 0, show: v => "" + +(10 ** v).toPrecision(2)},
     steps: {label: "Steps", min: 0, max: 30, step: 1, value: 5, show: v => "" + v}},
   sounds: {"Hear the steps": (v, data) =>
     melody(descend(v, data).map(w => Math.min(3000, 200 + 400 * cost(w, data))))},
@@ -309,7 +309,7 @@ kinds.descent = {
       + fit.curve(a => sigmoid(w * a)) + hill.frame + hill.curve(u => cost(u, data))
       + inside.slice(1).map((u, i) => hill.line(inside[i], Math.min(top, cost(weights[i], data)), u, Math.min(top, cost(weights[i + 1], data)))).join("")
       + inside.map((u, i) => hill.dot(u, Math.min(top, cost(weights[i], data)), i === v.steps ? 6 : 3)).join("");
-    return [picture, `After ${v.steps} steps of size ${(10 ** v.size).toPrecision(2)}: weight ${w.toFixed(2)}, `
+    return [picture, `After ${v.steps} steps of size ${+(10 ** v.size).toPrecision(2)}: weight ${w.toFixed(2)}, `
       + `loss ${cost(w, data).toFixed(3)}, slope ${slope(w, data).toFixed(3)}.`, 240];
   }};
 """
