@@ -276,7 +276,7 @@ kinds.window = {
 """
 
 # %% ../nbs/78_widgets.ipynb #1da4ff98
-_DESCENT = r"""
+_DOWNHILL = r"""
 const sigmoid = z => 1 / (1 + Math.exp(-z)), mean = all => all.reduce((a, b) => a + b, 0) / all.length;
 const cost = (w, {x, y}) => mean(x.map((v, i) => Math.log1p(Math.exp((1 - 2 * y[i]) * w * v))));
 const slope = (w, {x, y}) => mean(x.map((v, i) => (sigmoid(w * v) - y[i]) * v));
@@ -290,6 +290,10 @@ function melody(hz, sr = 8000, each = 960) {  // one tone of 0.12 s after the ot
   return {sr, samples: Float32Array.from({length: hz.length * each}, (_, i) =>
     0.8 * Math.sin(turn += 2 * Math.PI * hz[Math.floor(i / each)] / sr))};
 }
+"""
+
+# %% ../nbs/78_widgets.ipynb #d6f13fa6
+_DESCENT = r"""
 kinds.descent = {
   sliders: {
     size: {label: "Step size", min: -1, max: 2, step: 0.5, value: 0, show: v => "" + +(10 ** v).toPrecision(2)},
@@ -374,6 +378,7 @@ def _window(ax):
     plot_spectrogram(wail, 8000, ax, n_fft=256, range_db=60, title="Windows of 256 samples, 32 ms")
     ax.set(ylim=(0, 2500))
 
+# %% ../nbs/78_widgets.ipynb #0dcfa45d
 def _descent(x, y):
     def draw(ax):
         w, weights = np.linspace(-12, 8, 400), [3.0]
@@ -417,7 +422,7 @@ def _script():
     cm = require("matplotlib").colormaps[CMAP]
     colours = (255 * cm(np.linspace(0, 1, 64))[:, :3]).round().astype(int).tolist()
     parts = (_AXES, _SOUND, _CONTROLS, _ELEMENT, _TONE, _BEATS, _SAMPLING, _FFT, _WINDOW, _LENGTH,
-             _DESCENT, _KERNEL)
+             _DOWNHILL, _DESCENT, _KERNEL)
     return ("customElements.get('sb-move') || (() => {\nconst kinds = {}, MAP = "
             + json.dumps(colours, separators=(",", ":")) + ";" + "".join(parts)
             + "customElements.define('sb-move', Move);\n})();")
