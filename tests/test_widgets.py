@@ -3,6 +3,7 @@ off."""
 
 import json, re
 
+import numpy as np
 import pytest
 from shared import NBS
 from sirenbook.signals import alias_hz
@@ -16,14 +17,22 @@ def moving(nb):
     return re.findall(r'<sb-move kind="(\w+)"', "".join(html))
 
 HELD = {nb.stem: moving(nb) for nb in sorted(NBS.glob("*.ipynb"))}
-KINDS = ("tone", "beats", "sampling", "window")
-LAST = {"tone": "Time", "beats": "Apart by", "sampling": "Sample rate", "window": "Window"}
+KINDS = ("tone", "beats", "sampling", "window", "descent", "kernel")
+LAST = {
+    "tone": "Time",
+    "beats": "Apart by",
+    "sampling": "Sample rate",
+    "window": "Window",
+    "descent": "Steps",
+    "kernel": "Place",
+}
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 def test_the_chapters_hold_all_of_them():
     assert (
         set(HELD["01_signals"]) >= {"tone", "beats", "sampling"}
         and "window" in HELD["02_spectrograms"]
+        and HELD["05_learning"] == ["descent", "kernel"]
     )
     assert HELD["78_widgets"] == list(KINDS)
 
@@ -180,6 +189,34 @@ def test_window_shows_the_tune(visit):
         move(it, "Window", power)
         hz = [brightest_hz(it, at_s) * 8000 / 2 ** power for at_s in (0.25, 0.5, 1.25, 1.5)]
         assert hz == pytest.approx([700, 1000, 700, 1000], abs=8000 / 2 ** power)
+
+def test_descent_walks_as_the_book_says(visit):
+    it = figure(visit("widgets.html"), "descent")
+    given = json.loads(it.get_attribute("data-numbers"))
+    x, y = np.array(given["x"]), np.array(given["y"])
+    slope = lambda w: np.mean((1 / (1 + np.exp(-w * x)) - y) * x)
+    for power, steps in ((0, 0), (0, 5), (-1, 30), (1, 12), (2, 3)):
+        move(it, "Step size", power), move(it, "Steps", steps)
+        w = 3.0
+        for _ in range(steps): w -= 10**power * slope(w)
+        loss = np.mean(np.log1p(np.exp((1 - 2 * y) * w * x)))
+        assert numbers(told(it)) == pytest.approx([steps, 10**power, w, loss, slope(w)], abs=0.006)
+
+
+def test_kernel_answers_the_wave_of_its_own_frequency(visit):
+    it = figure(visit("widgets.html"), "kernel")
+    k, n = np.arange(13), 3840 + np.arange(320)
+    wave = 0.7 * np.sin(2 * np.pi * np.where(n < 4000, 500, 3000) * n / 16000)
+    for hz, place in ((3000, 0), (3000, 250), (0, 40), (500, 307)):
+        move(it, "Pattern", hz), move(it, "Place", place)
+        fade, cos = np.hanning(15)[1:-1], np.cos(2 * np.pi * hz * (k - 6) / 16000)
+        answers = np.convolve(wave, (fade * cos / np.sum(fade * cos**2))[::-1], "valid")
+        slow, fast = np.abs(answers[:147]).max(), np.abs(answers[160:]).max()
+        assert numbers(told(it)) == pytest.approx(
+            [place, 13, answers[place], 500, slow, 3000, fast], abs=0.006
+        )
+        assert (fast > 3 * slow) if hz == 3000 else (slow > 3 * fast)
+
 
 HEARD = """window.nodes = []; window.made = 0;
 AudioContext = class extends AudioContext { constructor(...a) { super(...a); made++; } };
