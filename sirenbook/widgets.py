@@ -6,7 +6,7 @@
 __all__ = ['Moving', 'move_tone', 'move_beats', 'move_sampling', 'move_window', 'move_descent', 'move_kernel']
 
 # %% ../nbs/78_widgets.ipynb #a23ed416
-import base64, html, io, json
+import base64, html, io, json, re
 import numpy as np
 from .errors import require
 from .viewing import CMAP, plot_spectrogram
@@ -418,13 +418,14 @@ sb-move p {margin: .5rem 0 0; font-size: .9rem; min-height: 3.2em}
 
 # %% ../nbs/78_widgets.ipynb #ef79abf9
 def _script():
-    "The whole script; its names do not touch the rest of the page."
+    "The whole script, without indents and remarks; its names do not touch the rest of the page."
     cm = require("matplotlib").colormaps[CMAP]
     colours = (255 * cm(np.linspace(0, 1, 64))[:, :3]).round().astype(int).tolist()
     parts = (_AXES, _SOUND, _CONTROLS, _ELEMENT, _TONE, _BEATS, _SAMPLING, _FFT, _WINDOW, _LENGTH,
              _DOWNHILL, _DESCENT, _KERNEL)
     return ("customElements.get('sb-move') || (() => {\nconst kinds = {}, MAP = "
-            + json.dumps(colours, separators=(",", ":")) + ";" + "".join(parts)
+            + json.dumps(colours, separators=(",", ":")) + ";"
+            + re.sub(r"\n +| +//.*", lambda m: "\n" * m[0].startswith("\n"), "".join(parts))
             + "customElements.define('sb-move', Move);\n})();")
 
 def _still(draw):
