@@ -90,7 +90,7 @@ def rows():
     return [
         (step, anchor, words)
         for step, anchor, words in re.findall(
-            r"^\| (.+?) \| \[[^\]]+\]\(#([\w-]+)\) \| `(.+?)` \|", text, re.M
+            r"^\| (.+?) \| \[[^\]]+\]\(#([\w-]+)\): `(.+?)` \|", text, re.M
         )
     ]
 
