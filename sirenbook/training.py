@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['set_seed', 'History', 'train', 'Metrics', 'score', 'evaluate', 'Prediction', 'predict', 'play_prediction',
-           'load_model']
+           'load_model', 'pretrained']
 
 # %% ../nbs/07_training.ipynb #5fc6f4ce
-import os, time
+import json, os, time
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 import numpy as np
 from .errors import SirenbookError, SirenbookFileError, progress, require
-from .files import atomic_write
+from .files import atomic_write, sha256
 from .networks import LazyInputs, inputs, keras
 from .recordings import CLASSES, class_index, siren_probability
 from .viewing import Player, play
@@ -229,3 +230,26 @@ def load_model(
     except Exception:
         raise SirenbookFileError(
             f"{path}: not a model that Keras can load, or one that was cut off") from None
+
+# %% ../nbs/07_training.ipynb #7b3b9c35
+_CARD = "pretrained.json"
+
+def pretrained(
+    name:str,   # such as "spectrogram-cnn": a name in the card
+):              # the compiled keras model
+    "Load a network that comes with sirenbook."
+    folder = Path(str(resources.files("sirenbook") / "weights"))
+    try:
+        card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        files = {k: (folder / v["file"], v["sha256"]) for k, v in card.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError): raise SirenbookFileError(
+        f"{folder / _CARD}: missing or damaged; install sirenbook again") from None
+    if name not in files:
+        raise SirenbookError(f"no pretrained network is called {name!r}; there are "
+                             f"{', '.join(files)}")
+    path, checksum = files[name]
+    if not path.is_file() or sha256(path) != checksum: raise SirenbookFileError(
+        f"{path}: missing or damaged; install sirenbook again")
+    model = load_model(path)
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"], jit_compile=False)
+    return model
