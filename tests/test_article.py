@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from shared import NBS, ROOT, complains, write
 from sirenbook.cli import main
-from sirenbook.errors import SirenbookFileError
+from sirenbook.errors import SirenbookFileError, SirenbookWarning
 from sirenbook.experiments import verdict as verdict_experiment
 from sirenbook.recordings import ARTICLE_FILES, CLASSES, load_dataset
 from sirenbook.results import ARTICLE as FIGURES
@@ -167,7 +167,8 @@ def two_files(tmp_path, monkeypatch):
 
 
 def test_the_two_files_are_loaded_as_one_group_each(two_files):
-    data = load_dataset("article")
+    with pytest.warns(SirenbookWarning, match="lasts 0.15 minutes, the article's file 22.92"):
+        data = load_dataset("article")
     assert [r.label for r in data.recordings] == [r.group for r in data.recordings] == [*CLASSES]
     assert [r.seconds for r in data.recordings] == [9, 10]
 
@@ -188,16 +189,21 @@ def test_absent_and_truncated_files_are_one_sentence(two_files):
         load_dataset("article")
 
 
-def test_the_experiment_runs_on_the_two_files(two_files, tmp_path):
+@pytest.mark.filterwarnings("ignore:.*the article's figures are not of this file")
+def test_the_experiment_runs_on_the_two_files(two_files, tmp_path, capsys):
     "What the appendix's command calls, with one quick network, and the article's figure beside it."
     for i, name in enumerate(ARTICLE_FILES.values()):
         write(two_files / name, np.random.default_rng(i).normal(0, 0.1, 16000 * (30 + i)))
     setting = ("cnn", "spectrogram", "printed")
-    options = dict(fold_ids=[0], splits=["random"], epochs=1, settings=[setting])
-    verdict_experiment.run(["article"], tmp_path, **options)
+    options = dict(fold_ids=[0], epochs=1, settings=[setting])
+    with pytest.warns(SirenbookWarning, match="only the random one is run"):
+        verdict_experiment.run(["article"], tmp_path, **options)
+    assert "the article prints 97.0 %" in capsys.readouterr().out
     table = verdict(load_results(tmp_path / "results.csv"), "article")
     [row] = [r for r in table if r["random split"] != "not run"]
     assert row["article"] == FIGURES[setting[:2]] == 97.0
+    with complains("article", "1 group"):
+        verdict_experiment.run(["article"], tmp_path, **options | {"splits": ["grouped"]})
 
 
 def test_the_command_of_the_appendix_is_one(two_files, tmp_path, monkeypatch):
@@ -207,4 +213,4 @@ def test_the_command_of_the_appendix_is_one(two_files, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(verdict_experiment, "run", lambda *a, **k: asked.append((a, k)))
     assert main(command.split()) in (0, None)
-    assert asked == [((["article"], "mine"), {"splits": ["random"]})]
+    assert asked == [((["article"], "mine"), {})]
