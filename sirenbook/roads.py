@@ -140,7 +140,6 @@ def _check_trajectory(wav, sr, source):
     for problem, found in problems.items():
         if found: raise SirenbookError(problem)
 
-# %% ../nbs/19_roads.ipynb #29b870ff
 def _check_wav(wav, sr):
     "Raise an error for a waveform or sample rate that cannot be used."
     if wav.ndim != 1:

@@ -240,6 +240,27 @@ def test_a_network_is_met_within_the_first_hour():
     )
 
 
+@pytest.mark.parametrize("path", chapters(), ids=lambda p: p.stem)
+def test_a_chapter_says_what_it_builds_on(path):
+    opening = [s for kind, s in cells(path) if kind == "markdown"][1]
+    head = re.search(r"About \d+ minutes[^.;]*(?:;|\. It) builds on (.+?)\.(?: |$)", opening, re.M)
+    assert head, f"{path.name} does not say how long it takes and what it builds on"
+    named = re.findall(r"\((\w+\.ipynb)\)", head[1])
+    assert named or "no other chapter" in head[1], f"{path.name} builds on nothing: {head[1]}"
+    assert all((NBS / n).exists() and int(n[:2]) < place(path) for n in named), head[1]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in chapters() if place(p) <= 15 and place(p) != 5], ids=lambda p: p.stem
+)
+def test_a_chapter_of_parts_one_and_two_has_an_open_exercise_with_an_answer(path):
+    last = "\n".join(s for _, s in cells(path)).rpartition("## Exercises")[2]
+    assert re.search(r"\bopen\b", last) and re.search(r"\b[Ll]isten|\bhear\b", last)
+    answers = "\n".join(s for _, s in cells(NBS / "90_answers.ipynb"))
+    mine = answers.partition(f"]({path.name})")[2].partition("\n## ")[0]
+    assert "The open one: " in mine, f"the answers lack the open exercise of {path.name}"
+
+
 def test_rooms_are_small():
     long = {
         p.name: n

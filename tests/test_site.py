@@ -216,6 +216,18 @@ def test_each_chapter_offers_its_notebook(site, nb):
     assert copy == json.loads(nb.read_text(encoding="utf-8"))
 
 @every_chapter
+def test_the_minutes_in_the_text_are_those_of_the_page(site, nb):
+    head = re.search(
+        r"About (\d+) minutes(?:;|\. It) builds on ", nb.read_text(encoding="utf-8")
+    )
+    if re.match(r"[0-2]\d_", nb.name) and nb.name != "05_learning.ipynb": assert head
+    if not head: return
+    page = (site / page_of(nb)).read_text(encoding="utf-8")
+    shown = re.search(r'class="sb-meta">[^<]*\babout (\d+) minutes', page)
+    assert abs(int(head[1]) - int(shown[1])) <= 5, f"{head[0]!r}, but the page says {shown[1]}"
+
+
+@every_chapter
 def test_contents_of_the_page(visit, nb):
     """Beside the text on a wide screen, in a list that folds on a narrow one; both lead to the
     same places."""
