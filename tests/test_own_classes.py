@@ -65,7 +65,7 @@ def test_another_folder_is_learned_and_tested(tmp_path, monkeypatch, capsys):
     found, printed = run(folder, monkeypatch), capsys.readouterr().out
     assert found["CLASSES"] == ["Zug-Pfiff", "door bell"]
     assert len(found["recordings"]) == 13 and len(set(found["names"])) == 6  # places are shared
-    assert "broken_1.wav cannot be read" in printed and "silent_1.wav is empty" in printed
+    assert "broken_1.wav cannot be read" in printed and "silent_1.wav is silent" in printed
     assert "sounds exactly like" in printed and "real sirens" not in printed
     for train, validation, test in found["outer"]:
         parts = [set(found["groups"][p]) for p in (train, validation, test)]
