@@ -14,7 +14,7 @@ from .errors import SirenbookError
 from .files import read_csv
 from .networks import SPECTROGRAM, cnn, keras
 from .recordings import class_index
-from .results import pick, split_for
+from .results import fold_interval, pick, split_for
 from .spectrograms import log_spectrogram, standardize
 from .training import History, Metrics, evaluate, set_seed, train
 from .viewing import new_axes
@@ -166,12 +166,12 @@ def plot_effects(
     *,
     title:str="",   # the finding
 ):                  # the axes
-    "A row for each suspect: every fold in grey, mean and standard deviation in black."
+    "A row for each suspect: every fold in grey, the mean and its 95 % interval in black."
     ax = new_axes(ax, 3.2)
     for i, values in enumerate(found.values()):
         ax.plot(100 * values, [i] * len(values), "o", color="#999999", ms=4)
-        ax.errorbar(100 * values.mean(), i, xerr=100 * values.std(ddof=1), fmt="o",
-                    color="black", capsize=3)
+        ax.errorbar(100 * values.mean(), i, xerr=100 * (fold_interval(values)[1] - values.mean()),
+                    fmt="o", color="black", capsize=3)
     ax.axvline(0, ls=":", color="#888888")
     ax.set(yticks=range(len(found)), yticklabels=list(found), ylim=(len(found) - 0.5, -0.5),
            xlabel="points", title=title)

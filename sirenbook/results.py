@@ -6,8 +6,8 @@
 __all__ = ['ARTICLE', 'SETUPS', 'BASELINES', 'WIRINGS', 'SPLITS', 'FOLDS', 'SETTINGS', 'METRICS', 'RESULT_COLUMNS',
            'GROUP_COLUMNS', 'ACROSS_SETTINGS', 'ACROSS_COLUMNS', 'setting_name', 'group_folds', 'split_for',
            'band_statistics', 'prepare', 'majority', 'logistic', 'calibration_error', 'metrics', 'by_group', 'versions',
-           'fit_model', 'run_setting', 'load_results', 'load_groups', 'pick', 'mean_std', 'plot_verdict',
-           'bootstrap_interval', 'verdict', 'plot_intervals', 'load_across', 'plot_across']
+           'fit_model', 'run_setting', 'load_results', 'load_groups', 'pick', 'mean_std', 'fold_interval',
+           'plot_verdict', 'bootstrap_interval', 'verdict', 'plot_intervals', 'load_across', 'plot_across']
 
 # %% ../nbs/12_results.ipynb #430b675a
 import platform, time
@@ -29,6 +29,11 @@ ARTICLE = {("cnn", "time"): 77.0, ("lstm", "time"): 91.0,
 SETUPS = {("cnn", "time"): (cnn, SAMPLES), ("lstm", "time"): (lstm, FRAMES),
           ("cnn", "spectrogram"): (cnn, SPECTROGRAM),
           ("lstm", "spectrogram"): (lstm, SPECTROGRAM)}   # network, input shape
+
+def _mark_article(ax):
+    "Mark the article's accuracies, and say so in the legend."
+    ax.plot([ARTICLE[s] for s in SETUPS], range(len(SETUPS)), "|", color="tab:purple", ms=22, mew=2)
+    ax.plot([], [], "|", color="tab:purple", ms=8, mew=2, label="article")
 
 # %% ../nbs/12_results.ipynb #ecae7076
 BASELINES = ("majority", ""), ("logistic", "spectrogram")   # (model, features)
@@ -236,11 +241,14 @@ def mean_std(
     spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     return f"{100 * np.mean(values):.1f}{spread}"
 
-# %% ../nbs/12_results.ipynb #6d664d9b
-def _mark_article(ax):
-    "Mark the article's accuracies, and say so in the legend."
-    ax.plot([ARTICLE[s] for s in SETUPS], range(len(SETUPS)), "|", color="tab:purple", ms=22, mew=2)
-    ax.plot([], [], "|", color="tab:purple", ms=8, mew=2, label="article")
+def fold_interval(
+    values,    # scores or differences, one for each of two folds or more
+) -> tuple:    # (low, high) of the 95 % interval of their mean, by Student's t
+    "Interval of a mean over folds; rather too narrow, since folds share their training data."
+    if len(values) < 2: raise SirenbookError("an interval over folds needs two folds or more")
+    half = require("scipy.stats").t.ppf(0.975, len(values) - 1) / len(values) ** 0.5
+    half *= np.std(values, ddof=1)
+    return float(np.mean(values) - half), float(np.mean(values) + half)
 
 # %% ../nbs/12_results.ipynb #40c63809
 def plot_verdict(

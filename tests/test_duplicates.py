@@ -374,6 +374,23 @@ def test_run_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr("sirenbook.experiments.duplicates.load_dataset", None)     # not needed
     assert run([folder], out=tmp_path) == [row] and not (tmp_path/"loop.csv").exists()
 
+def test_between_two_data_sets(tmp_path):
+    one, two = (write_folder(tmp_path/name, seconds=4) for name in ("one", "two"))
+    sounds = [p for d in (one, two) for p in sorted(d.rglob("*.wav"))]
+    for i, p in enumerate(sounds): write(p, 0.1 * noise("traffic", 4, rng(20, i)))
+    write(two/"emergency"/"copy.wav", sf.read(sounds[0])[0][SR:])
+    rows = run([one, two], out=tmp_path)
+    assert [r["dataset"] for r in rows] == ["one", "two", "one+two"]
+    assert [r["across"] for r in rows] == [0, 0, 1]
+    assert rows[2]["recordings"] == rows[0]["recordings"] + rows[1]["recordings"]
+
+def test_no_sound_of_street_is_in_esvs():
+    rows = {r["dataset"]: r for r in read_csv(ROOT/"data"/"duplicates.csv", DUPLICATE_COLUMNS)}
+    both = rows["esvs+street"]
+    assert both["across"] == 0
+    assert both["within"] == sum(rows[d][c] for d in ("esvs", "street")
+                                 for c in ("within", "across"))
+
 def test_run_without_a_folder(tmp_path):
     with complains("nowhere", kind=SirenbookFileError): run(["roadside"], out=tmp_path/"nowhere")
 

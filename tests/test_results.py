@@ -32,6 +32,7 @@ from sirenbook.results import (
     by_group,
     calibration_error,
     fit_model,
+    fold_interval,
     group_folds,
     load_across,
     load_groups,
@@ -204,6 +205,15 @@ def test_interval_by_hand():
         0.7,
     ), "chunks count, not groups: 0 of 2, 9 of 11 or 18 of 20, and always 1 of 2"
 
+
+def test_interval_over_folds():
+    "The textbook's: 2.776 standard errors for four degrees of freedom."
+    values = [.5, .6, .6, .7, .6]
+    low, high = fold_interval(values)
+    assert (low + high) / 2 == pytest.approx(np.mean(values))
+    assert high - low == pytest.approx(2 * 2.776 * np.std(values, ddof=1) / 5 ** .5, rel=1e-3)
+    assert fold_interval([.5, .5]) == (.5, .5)
+    with complains("two folds"): fold_interval([.5])
 
 def test_interval_is_a_bootstrap():
     rng = np.random.default_rng(1)
