@@ -231,7 +231,7 @@ def load_model(
         raise SirenbookFileError(
             f"{path}: not a model that Keras can load, or one that was cut off") from None
 
-# %% ../nbs/07_training.ipynb #7b3b9c35
+# %% ../nbs/07_training.ipynb #22e4d611
 _CARD = "pretrained.json"
 
 def pretrained(
