@@ -1,7 +1,8 @@
 """What the tests of the site share: the site itself, a server for it, and a browser."""
-import fcntl, functools, http.server, os, shutil, subprocess, sys
+import functools, http.server, os, shutil, subprocess, sys
 
 import pytest
+from filelock import FileLock
 from shared import ROOT, Server
 
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
@@ -13,8 +14,7 @@ def site(tmp_path_factory):
     room = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ: room = room.parent
     out = room/"site"/"docs"
-    with open(room/"site.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(room/"site.lock"):
         if not out.exists():
             done = subprocess.run(
                 [sys.executable, ROOT / "tools" / "book.py", "site", "--out", out],
