@@ -140,14 +140,14 @@ def mp3(
     wav = np.clip(wav, -1, 1)
     if sr not in _MP3_RATES: wav, sr = soxr.resample(wav, sr, 48000), 48000
     file = io.BytesIO()
-    sf.write(file, wav, sr, format="MP3", bitrate_mode="CONSTANT", compression_level=0.8)
+    sf.write(file, wav, sr, format="MP3", bitrate_mode="CONSTANT", compression_level=0.85)
     return file.getvalue()
 
 # %% ../nbs/75_viewing.ipynb #7cd53429
 def _picture(wav, sr, view, top_hz):
     "A waveform or spectrogram that fills its image from edge to edge, as a data address."
     paper = "white" if view == "wave" else "black"
-    fig = require("matplotlib.figure").Figure(figsize=(6.4, 1.5), dpi=100, facecolor=paper)
+    fig = require("matplotlib.figure").Figure(figsize=(6.4, 1.15), dpi=100, facecolor=paper)
     ax = fig.add_axes((0, 0, 1, 1))
     if view == "wave" and len(wav) < sr / 4: plot_wave(wav, sr, ax).set(ylim=(-1, 1))
     elif view == "wave":                 # lowest to highest value within 10 ms: no false stripes
