@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book site serve refresh lab export wheel results transfer detector test clean
+.PHONY: help book site serve refresh lab export wheel results transfer pretrained detector test clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1@/p' $(MAKEFILE_LIST) | awk -F@ '{printf "%-15s %s\n", $$1, $$2}'
@@ -58,6 +58,10 @@ STREETS ?= _streets/roadside
 transfer: $(READY)  ## train on hours of simulated scenes, test on real clips in STREET, into data/transfer.csv (hours; resumes)
 	@$(BIN)/sirenbook dataset roadside --hours 8 --seed 1 --seconds 10 --out $(STREETS)
 	$(EXPERIMENT) transfer --datasets $(STREETS) esvs --tested-on '$(STREET)' --out data
+
+pretrained: $(READY)  ## train the four networks of chapters 8 to 11 on two hours of scenes, into sirenbook/weights and data/pretrained.csv (an hour; resumes)
+	$(EXPERIMENT) pretrained --datasets $(DATASETS) --weights _streets/weights --out data
+	@cp $(foreach n,waveform-cnn waveform-lstm spectrogram-cnn spectrogram-lstm,_streets/weights/$(n).keras) _streets/weights/pretrained.json sirenbook/weights
 
 DETECTOR ?= _detector
 ESVS ?= esvs

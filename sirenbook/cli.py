@@ -490,6 +490,10 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
     "ablations": ("which flaw of the article moved its number, and how far", _FOLDS),
     "shortcuts": ("what separates the classes without any siren", _FOLDS),
     "hyperparameters": ("epochs, batch, dropout, learning rate, window: one at a time", _FOLDS),
+    "pretrained": ("four small networks that work, trained on rendered streets", {
+        "--seeds": _SEEDS["--seeds"] | {"help": "network seeds (0 1)"},
+        "--folder": dict(metavar="DIR", help="the scenes to train on, rendered if missing"),
+        "--weights": dict(metavar="DIR", help="of the networks (_streets/weights)")}),
     "duplicates": ("which recordings share sound, and the loop in esvs", {}),
     "transfer": ("from simulated streets to real ones", _SEEDS | {
         "--tested-on": dict(metavar="DATASET", help="the real clips to rank (street)"),

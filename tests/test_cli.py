@@ -208,8 +208,8 @@ def test_interrupted_midway(whom, workers, tmp_path):
 
 # ---- experiments
 
-NAMES = ("verdict", "ablations", "shortcuts", "hyperparameters", "duplicates", "transfer",
-         "detector")
+NAMES = ("verdict", "ablations", "shortcuts", "hyperparameters", "pretrained", "duplicates",
+         "transfer", "detector")
 
 @pytest.fixture
 def experiment(monkeypatch):
@@ -234,6 +234,7 @@ def test_experiment_calls_run_with_what_was_given(name, experiment, capsys):
     ("verdict --across --folds 1", {"across": True, "fold_ids": [1]}),
     ("ablations --folds 4", {"fold_ids": [4]}),
     ("shortcuts --folds 0 1", {"fold_ids": [0, 1]}),
+    ("pretrained --seeds 1 --weights nets", {"seeds": [1], "weights": "nets"}),
     ("transfer --seeds 3 4 --tested-on mine", {"seeds": [3, 4], "tested_on": "mine"}),
     ("detector --folder work --hours 2.5", {"folder": "work", "hours": 2.5})])
 def test_options_of_experiments(words, options, experiment):
