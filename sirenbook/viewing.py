@@ -140,7 +140,7 @@ def mp3(
     wav = np.clip(wav, -1, 1)
     if sr not in _MP3_RATES: wav, sr = soxr.resample(wav, sr, 48000), 48000
     file = io.BytesIO()
-    sf.write(file, wav, sr, format="MP3", bitrate_mode="CONSTANT", compression_level=0.85)
+    sf.write(file, wav, sr, format="MP3", bitrate_mode="CONSTANT", compression_level=0.8)
     return file.getvalue()
 
 # %% ../nbs/75_viewing.ipynb #7cd53429
@@ -162,7 +162,7 @@ def _picture(wav, sr, view, top_hz):
             xlim=np.array([0, len(wav)]) / sr + edge / sr, ylim=(0, top_hz))
     ax.axis("off")
     file = io.BytesIO()
-    fig.savefig(file, format="webp", pil_kwargs={"quality": 50, "method": 6})
+    fig.savefig(file, format="webp", pil_kwargs={"quality": 40, "method": 6})
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 # %% ../nbs/75_viewing.ipynb #d43bfa69

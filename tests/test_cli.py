@@ -180,7 +180,7 @@ def rows(folder):
 @pytest.mark.parametrize("whom", ["it alone", "its group", "killed"])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_interrupted_midway(whom, workers, tmp_path):
-    words = ask(N := 40, 5, .5, "set", "--workers", workers)
+    words = ask(N := 100, 5, .5, "set", "--workers", workers)
     run = start(words, tmp_path)
     until = time.time() + 60
     while rows(tmp_path/"set") < 3 and time.time() < until and run.poll() is None: time.sleep(.005)
