@@ -187,7 +187,7 @@ def test_numbers_are_those_of_the_files(visit, site):
     )
     shown = lambda nb: (site/page_of(nb)).read_text(encoding="utf-8")
     for nb in (nb for nb in NOTEBOOKS[1:] if nb.name >= "90"):
-        letter = "ABC"[int(nb.name[:2]) - 90]
+        letter = "ABCD"[int(nb.name[:2]) - 90]
         assert told[page_of(nb)].split()[0] == letter
         assert f'<p class="sb-meta">Appendix {letter} · about ' in shown(nb)
     for nb in (nb for nb in NOTEBOOKS[1:] if "70" <= nb.name < "90"):

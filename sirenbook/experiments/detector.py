@@ -84,7 +84,7 @@ def run_alarms(
 
 # %% ../../nbs/86_experiment_detector.ipynb #a2e1a037
 ONSET_SNRS_DB = (-10, -5, 0, 5, 10)   # of the sirens that begin, for which latency is measured
-ONSET_DISTANCES_M = (30, 100, 300, 1000)
+ONSET_DISTANCES_M = (30, 100, 300, 1000)   # and where they stand, m
 _ALONE = tuple(k for k in KINDS if k != "air horn")   # an air horn alone is a truck's horn
 
 # %% ../../nbs/86_experiment_detector.ipynb #17b897c7

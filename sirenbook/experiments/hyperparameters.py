@@ -21,7 +21,8 @@ from ..spectrograms import log_spectrogram, standardize
 from ..training import evaluate, set_seed, train
 
 # %% ../../nbs/88_experiment_hyperparameters.ipynb #11f2fc07
-BASE = dict(epochs=10, batch_size=32, dropout=0.3, learning_rate=0.001, seconds=2, seed=0)
+BASE = dict(epochs=10, batch_size=32, dropout=0.3, learning_rate=0.001, seconds=2,
+            seed=0)   # the article's own values
 VALUES = dict(seed=(1,), epochs=(3, 30), batch_size=(8, 128), dropout=(0.0, 0.6),
               learning_rate=(0.0001, 0.01), seconds=(1, 4, 8))   # each instead of the base's
 SETUP_ORDER = tuple(sorted(SETUPS, key=lambda s: ("lstm" in s, "time" in s)))   # quick ones first

@@ -125,7 +125,7 @@ def bootstrap_scores(
             zip(("", "_low", "_high"), (x[0], *np.percentile(x[1:], (2.5, 97.5))))}
 
 # %% ../../nbs/87_experiment_pretrained.ipynb #518821ec
-TESTED_ON = ("roadside", "esvs", "street")
+TESTED_ON = ("roadside", "esvs", "street")   # what each network is tested on
 
 def load_test(
     name,    # a data set's name, or a folder
