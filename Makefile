@@ -73,7 +73,7 @@ detector: $(READY)  ## train the detector, measure each choice and the result, i
 test: $(READY)  ## run every notebook as a test, then the tests in tests
 	@tools/chromium.sh
 	@PATH="$(CURDIR)/$(BIN):$$PATH" TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/nbdev_test --n_workers 2 --timing
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 1 tests
 
 clean:  ## remove what make made
 	rm -rf $(VENV) _streets _detector _book _docs _preview _proc build dist *.egg-info .pytest_cache
