@@ -129,6 +129,20 @@ def test_phone(visit, name):
                 e.outerHTML.slice(0, 120)) }; }""")
         assert wide["page"] <= 360 and not wide["out"], f"{theme}: wider than a phone: {wide}"
 
+@pytest.mark.parametrize("name", ["index.html", "chunks.html", "results.html"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_picture_keeps_its_place_before_it_arrives(visit, name, width):
+    page = visit("404.html", width=width)
+    held = []
+    page.route(re.compile(r"\.(png|webp|svg)$"), lambda route: held.append(route))
+    page.goto(page.url.replace("404.html", name), wait_until="domcontentloaded")
+    size = """() => [...document.querySelectorAll('main img')].filter(i => i.checkVisibility()).map(
+        i => [i.complete && i.naturalWidth, i.clientWidth, i.clientHeight])"""
+    before = page.evaluate(size)
+    assert held and before and not any(arrived for arrived, *_ in before)
+    assert all(w > 100 and h > 50 for _, w, h in before), before
+
+
 def test_figures_are_drawn_for_both(site):
     text = "".join(p.read_text(encoding="utf-8") for p in site.glob("*.html"))
     light, night = (len(re.findall(rf'<img [^>]*class="sb-{k}', text)) for k in ("light", "dark"))
