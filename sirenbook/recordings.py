@@ -14,7 +14,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import platformdirs
@@ -90,7 +90,8 @@ def _manifest(folder):
     rows = read_csv(path, _MANIFEST_COLUMNS, more=True)
     for r in rows:
         r["group"], file = r["group"].strip(), Path(r["file"])
-        if file.is_absolute() or ".." in file.parts: raise SirenbookFileError(
+        if not (folder / file).is_file(): file = Path(r["file"].replace("\\", "/"))   # of Windows
+        if PureWindowsPath(file).anchor or ".." in file.parts: raise SirenbookFileError(
             f"{path}: {r['file']} must be given as a path within the folder")
         r["file"] = file.as_posix()
     _check_rows(path, rows)
@@ -139,8 +140,10 @@ def _files(folder):
 def _warn_left_out(folder, paths, loaded):
     "Warn of sound files in a folder that are not among those that are loaded."
     others = sorted({*find_sounds(folder, SUFFIXES + OTHER_SUFFIXES)} - {*paths})
+    kinds = Counter(p.suffix[1:].lower() for p in others)
     if n := len(others): warn(
-        f"{folder}: {n} sound file{' is' if n == 1 else 's are'} left out, such as "
+        f"{folder}: {', '.join(f'{k} {kind}' for kind, k in sorted(kinds.items()))} "
+        f"file{' is' if n == 1 else 's are'} left out, such as "
         f"{others[0].relative_to(folder)}; only {loaded} are loaded")
 
 # %% ../nbs/03_recordings.ipynb #c89c8983
@@ -226,6 +229,7 @@ def load_folder(
     duplicates:bool=False,  # whether to warn of groups that share sound; takes longer
 ) -> Dataset:
     "Load a data set from a folder, with groups from its manifest.csv if there is one."
+    sr = check_sr(sr)
     with _reading(folder):
         folder = Path(folder)
         rows, paths, labels = _listed(folder)
@@ -239,7 +243,8 @@ def load_folder(
 def data_dirs() -> list:  # of Path
     "Folders that hold data sets: SIRENBOOK_DATA if set, then the user's cache folder."
     named = os.environ.get("SIRENBOOK_DATA")
-    return ([Path(named)] if named else []) + [Path(platformdirs.user_cache_dir("sirenbook"))]
+    named = [Path(named).expanduser()] if named else []
+    return named + [Path(platformdirs.user_cache_dir("sirenbook"))]
 
 def dataset_dir(
     name:str,   # of a data set
@@ -369,7 +374,7 @@ def load_dataset(
     duplicates:bool=False,  # whether to warn of groups that share sound; takes longer
 ) -> Dataset:
     "Load a data set by its name, or from a folder of your own."
-    check_sr(sr)
+    sr = check_sr(sr)
     with _reading(name_or_path):
         if name_or_path in NAMES: data = _load_named(name_or_path, sr)
         else:

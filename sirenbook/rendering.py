@@ -188,7 +188,7 @@ def _render_all(folder, wanted, workers):
             f"{folder}: stopped with {len(_journal(folder)[1])} of {n} scenes done; "
             "give the same command again to resume") from None
     finally:
-        for part in folder.rglob(".*.part.*"): part.unlink(missing_ok=True)
+        for part in folder.rglob("." + "[0-9a-f]" * 16 + ".part.*"): part.unlink(missing_ok=True)
 
 # %% ../nbs/76_rendering.ipynb #e04f0b7d
 def _check_numbers(hours, seed, seconds, workers):
