@@ -6,7 +6,7 @@
 __all__ = ['COMMANDS', 'main']
 
 # %% ../nbs/25_cli.ipynb #c439f34a
-import argparse, importlib, io, json, math, os, sys, time, warnings
+import argparse, importlib, io, json, math, os, sys, warnings
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 import sirenbook
@@ -56,15 +56,22 @@ def main(
         return 130
 
 # %% ../nbs/25_cli.ipynb #4b152682
+def _not_a_file(path):
+    "For a pipe, a device or `-`: what it is, and which command takes sound that still arrives."
+    from sirenbook.files import special_file
+    return (kind := special_file(path)) and (
+        f"{path}: is {kind}, and detect takes files; raw samples from a program are the input of "
+        "sirenbook listen --raw --sr HZ")
+
 def _recordings(names):
-    "The files named and each folder's recordings, each with what is wrong with it as a folder."
+    "The files named and each folder's recordings, each with what is wrong with it, if known."
     from sirenbook.audio import OTHER_SUFFIXES, SUFFIXES, find_sounds
     from sirenbook.errors import SirenbookFileError
     found, suffixes = [], (*SUFFIXES, *OTHER_SUFFIXES)   # the others are refused one by one
     for name in names:
         try: inside = find_sounds(Path(name), suffixes) if os.path.isdir(name) else [Path(name)]
         except SirenbookFileError as e: found.append((Path(name), str(e))); continue
-        found += [(path, "") for path in inside] or [
+        found += [(path, _not_a_file(path)) for path in inside] or [
             (Path(name), f"{name}: holds no sound file ({', '.join(SUFFIXES)})")]
     return found
 
@@ -90,7 +97,7 @@ def _add_detector(ask):
 # %% ../nbs/25_cli.ipynb #465cb084
 def _answer(detector, threshold, path, progress=None, curve=False):
     "Scores and events of a file, or why it cannot be scored; and the warnings that it gave."
-    from sirenbook.errors import SirenbookError
+    from sirenbook.errors import SirenbookError, SirenbookWarning
     answer = {"file": str(path)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -104,7 +111,10 @@ def _answer(detector, threshold, path, progress=None, curve=False):
         except SirenbookError as e:
             answer["error"] = str(e) if str(path) in str(e) else f"{path}: {e}"
         except OSError as e: answer["error"] = f"{path}: {e.strerror or e}"
-    return answer, [str(w.message) for w in caught if w.category.__name__ == "SirenbookWarning"]
+        except Exception as e: answer["error"] = f"{path}: {e!r}"   # as from another process
+    ours = (str(w.message) for w in caught if issubclass(w.category, SirenbookWarning))
+    if warned := [*dict.fromkeys(ours)]: answer["warnings"] = warned   # each once
+    return answer, warned
 
 # %% ../nbs/25_cli.ipynb #87573219
 _WORTH_BYTES = 64e6  # several files of together so much are shared among processes
@@ -145,7 +155,8 @@ def _rows(answer):
     "An answer as rows of a table: one an event, or one for a file without."
     row = {"file": _shown(answer["file"]), "start": "", "end": "", "peak": "",
            "score": answer.get("score", ""), "seconds": answer.get("seconds", ""),
-           "threshold": answer.get("threshold", ""), "error": _shown(answer.get("error", ""))}
+           "threshold": answer.get("threshold", ""), "error": _shown(answer.get("error", "")),
+           "warnings": _shown("; ".join(answer.get("warnings", [])))}
     return [row | e for e in answer.get("events") or [{}]]
 
 # %% ../nbs/25_cli.ipynb #69fabd4c
@@ -158,8 +169,10 @@ def _panel(ax, answer):
         plot_scores(Scores(*answer["curve"]), [Event(**e) for e in answer["events"]], ax,
                     threshold=answer["threshold"])
         ax.set_xlim(0, answer["seconds"])
-    title = _line(answer) if "events" in answer else _shown(answer["error"])
-    ax.set_title(title if len(title) < 100 else f"{title[:99]}…", fontsize=9, parse_math=False)
+    title = [_line(answer) if "events" in answer else _shown(answer["error"])]
+    title += map(_shown, answer.get("warnings", []))
+    ax.set_title("\n".join(t if len(t) < 100 else f"{t[:99]}…" for t in title), fontsize=9,
+                 parse_math=False)
 
 # %% ../nbs/25_cli.ipynb #7c9aab2d
 def _plot(answers, path):
@@ -173,36 +186,43 @@ def _plot(answers, path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the font does not have
         fig.savefig(picture, format="png", dpi=120)
-    atomic_write(Path(path), picture.getvalue())
+    atomic_write(path, picture.getvalue())
 
 # %% ../nbs/25_cli.ipynb #c8cd277d
 def _check_output(path, recordings):
-    "Refuse a file that must not or cannot be written."
-    from sirenbook.audio import SUFFIXES
-    from sirenbook.errors import SirenbookError
-    if path.exists() and not path.is_file(): raise SirenbookError(f"{path}: is not a file")
-    if path.suffix.lower() in SUFFIXES or os.path.realpath(path) in recordings:
+    "Refuse a file that must not or cannot be written; whether it is standard output."
+    from sirenbook.audio import OTHER_SUFFIXES, SUFFIXES
+    from sirenbook.errors import SirenbookError, SirenbookFileError
+    from sirenbook.files import check_output
+    try:
+        if check_output(path): return True
+    except SirenbookFileError as e: raise SirenbookError(str(e)) from None
+    names = path, os.path.realpath(path)
+    if names[1] in recordings or any(
+            n.lower().endswith((*SUFFIXES, *OTHER_SUFFIXES)) for n in names):
         raise SirenbookError(f"{path}: is a recording, or has the suffix of one; name another file")
-    part = path.with_name(f".{os.getpid()}.part")
-    try: part.open("xb").close()
-    except OSError as e:
-        raise SirenbookError(f"{path}: cannot be written ({e.strerror or e})") from None
-    part.unlink()
+    return False
 
 # %% ../nbs/25_cli.ipynb #b3781bdd
-def _check_outputs(args, paths):
-    "Refuse a table or a picture that cannot be written."
+def _check_plot(path, printed, n):
+    "Refuse a picture that cannot be drawn."
     from sirenbook.errors import SirenbookError, require
-    outputs = [Path(p) for p in (args.csv, args.plot) if p is not None]
-    for path in outputs: _check_output(path, set(map(os.path.realpath, paths)))
-    if len(set(map(os.path.realpath, outputs))) < len(outputs):
-        raise SirenbookError(f"{args.plot}: cannot be the table and the picture at once")
-    if args.plot is None: return
-    if Path(args.plot).suffix.lower() != ".png":
-        raise SirenbookError(f"{args.plot}: the picture is a png file; give it that suffix")
-    if len(paths) > _PANELS:
-        raise SirenbookError(f"a picture holds {_PANELS} files at most, not {len(paths)}")
+    if not printed and Path(path).suffix.lower() != ".png":
+        raise SirenbookError(f"{path}: the picture is a png file; give it that suffix")
+    if n > _PANELS: raise SirenbookError(f"a picture holds {_PANELS} files at most, not {n}")
     require("matplotlib")
+
+def _check_outputs(args, paths):
+    "Refuse a table or a picture that cannot be written; whether one is printed."
+    from sirenbook.errors import SirenbookError
+    outputs, real = [p for p in (args.csv, args.plot) if p is not None], os.path.realpath
+    printed = [_check_output(p, set(map(real, paths))) for p in outputs]
+    if sum(printed) + args.json > 1:
+        raise SirenbookError("two results cannot both go to standard output; name a file for one")
+    if len(set(map(real, outputs))) < len(outputs):
+        raise SirenbookError(f"{args.plot}: cannot be the table and the picture at once")
+    if args.plot is not None: _check_plot(args.plot, printed[-1], len(paths))
+    return any(printed)
 
 # %% ../nbs/25_cli.ipynb #59f85fee
 def _say(text, stream=None):
@@ -245,38 +265,66 @@ def _answers(args, detector, threshold, found, progress):
             yield ({"file": str(path), "error": trouble}, []) if trouble else result
 
 # %% ../nbs/25_cli.ipynb #01fe0d8d
+def _of_another_kind(args, answer):
+    "Whether a file that was found in a folder cannot be heard, and is of another kind."
+    from sirenbook.audio import OTHER_SUFFIXES
+    name = answer["file"]
+    return "error" in answer and name.lower().endswith(OTHER_SUFFIXES) and name not in args.file
+
 def _report(args, answer, warned):
     "Print the line of an answer, and one for each warning and error of its file."
-    for text in (*warned, *filter(None, [answer.get("error")])):
-        _say(f"sirenbook: {_shown(text)}", sys.stderr)
-    if not args.json and "events" in answer: _say(_line(answer))
+    if not _of_another_kind(args, answer):
+        for text in (*warned, *filter(None, [answer.get("error")])):
+            _say(f"sirenbook: {_shown(text)}", sys.stderr)
+    if args.lines and "events" in answer: _say(_line(answer))
+
+def _report_kinds(unheard):
+    "Print how many files of each kind were not heard, with the first one's error."
+    kinds = {}
+    for a in unheard:
+        why = a["error"].replace(a["file"], "")
+        kinds.setdefault((Path(a["file"]).suffix.lower()[1:], why), []).append(a["error"])
+    for (kind, _), (error, *more) in kinds.items():
+        n = f"{1 + len(more)} {kind} files were not heard, such as" if more else (
+            f"1 {kind} file was not heard,")
+        _say(f"sirenbook: {n} {_shown(error)}", sys.stderr)
+
+def _not_whole(answer):
+    "Whether something of a file was not heard: its warning names it. Others are notes."
+    named = (w.startswith(f"{answer['file']}: ") for w in answer.get("warnings", []))
+    return "error" in answer or any(named)
 
 def _without_curve(answer): return {k: v for k, v in answer.items() if k != "curve"}
 
 # %% ../nbs/25_cli.ipynb #36129705
 def _detect(args):
     "Print for every file whether and when there is a siren in it."
-    from sirenbook.files import write_csv
-    found, answers = _recordings(args.file), []
+    from sirenbook.files import python_stderr, write_csv
+    found, answers, unheard, n, bad = _recordings(args.file), [], [], 0, False
+    keep = args.json or args.csv is not None or args.plot is not None
     paths = [path for path, _ in found]
-    _check_outputs(args, paths)
+    args.lines = not _check_outputs(args, paths) and not args.json
     which = _detector(args)
     try:
-        with _bar(paths) as bar, closing(_answers(args, *which, found, bar.update)) as results:
-            for answer, warned in results:
-                answers.append(answer)
+        with python_stderr(), _bar(paths) as bar, closing(
+                _answers(args, *which, found, bar.update)) as results:
+            for n, (answer, warned) in enumerate(results, 1):
+                bad |= _not_whole(answer)
+                if keep: answers.append(answer)
+                if _of_another_kind(args, answer): unheard.append(answer)
                 try: _report(args, answer, warned)
                 except BrokenPipeError:
-                    if args.csv is None and args.plot is None: raise
+                    if not keep: raise
                     _unread()                    # the table or the picture is still wanted
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped after {len(answers)} of {len(found)} files") from None
+        raise KeyboardInterrupt(f"stopped after {n} of {len(found)} files") from None
     with ExitStack() as last:                    # one that fails does not keep others from it
+        last.callback(_report_kinds, unheard)
         if args.json: last.callback(_say, json.dumps(list(map(_without_curve, answers)), indent=1))
         if args.plot is not None: last.callback(_plot, answers, args.plot)
         if args.csv is not None: last.callback(
             write_csv, args.csv, [row for a in answers for row in _rows(a)])
-    return int(any("error" in a for a in answers))
+    return int(bad)
 
 # %% ../nbs/25_cli.ipynb #6a5d5ae8
 def _add_detect(commands):
@@ -284,59 +332,16 @@ def _add_detect(commands):
     ask = commands.add_parser("detect", help=about, description=about)
     ask.add_argument("file", nargs="+", metavar="FILE", help="a recording, or a folder of them")
     ask.add_argument("--json", action="store_true", help="answer in JSON")
-    ask.add_argument("--csv", metavar="FILE", help="also write a CSV table, one row per event")
+    ask.add_argument("--csv", metavar="FILE",
+                     help="also write a CSV table, one row per event; - prints it")
     ask.add_argument("--plot", metavar="FILE.png",
-                     help=f"also plot the probability over time, for up to {_PANELS} files")
+                     help=f"also plot the probability over time, {_PANELS} files at most; or -")
     ask.add_argument("--workers", type=int, metavar="N",
                      help="number of processes (one per core, where it is worth it)")
     _add_detector(ask)
     ask.set_defaults(run=_detect)
 
 COMMANDS.append(_add_detect)
-
-# %% ../nbs/25_cli.ipynb #7eec580a
-_FORMATS = {"s16": "<i2", "f32": "<f4"}  # names of sample formats, as numpy calls them
-
-def _from_pipe(pipe, channels, format):
-    "Blocks of bare samples as they come, `(n_samples, n_channels)`, with nothing lost before."
-    import numpy as np
-    kind, rest = np.dtype(_FORMATS[format]), b""
-    while data := pipe.read1(1 << 16):
-        data = rest + data
-        whole = len(data) - len(data) % (channels * kind.itemsize)
-        rest = data[whole:]
-        block = np.frombuffer(data[:whole], kind).astype(np.float32).reshape(-1, channels)
-        yield (block / 32768 if kind.kind == "i" else block), 0.0
-
-# %% ../nbs/25_cli.ipynb #906a3932
-@contextmanager
-def _device_trouble(device):
-    "Put an error of a sound device in one sentence."
-    from sirenbook.errors import SirenbookFileError, require
-    which = "the microphone" if device is None else f"device {device}"
-    try: yield require("sounddevice", "listen")
-    except KeyboardInterrupt: raise
-    except Exception as e:
-        if type(e).__name__ not in ("PortAudioError", "OSError", "ValueError"): raise
-        why = " ".join(str(e).split()).rstrip(".")
-        raise SirenbookFileError(f"{which} gives no sound ({why})") from None
-
-# %% ../nbs/25_cli.ipynb #1f2d0a3f
-def _microphone(device):
-    "The rate of a microphone, Hz, and its blocks, each with the seconds that were lost before."
-    if device is not None and device.isdecimal(): device = int(device)
-    with _device_trouble(device) as sd:
-        sr = int(sd.query_devices(device, "input")["default_samplerate"])
-    def blocks():
-        with _device_trouble(device) as sd, sd.InputStream(
-                sr, device=device, channels=1, dtype="float32") as mic:
-            before = time.monotonic()
-            while True:
-                block, overflowed = mic.read(sr // 10)
-                now = time.monotonic()
-                yield block, max(0.0, now - before - len(block) / sr) * bool(overflowed)
-                before = now
-    return sr, blocks()
 
 # %% ../nbs/25_cli.ipynb #3b2005b6
 def _alarms(tracker, scores, on):
@@ -352,10 +357,11 @@ def _alarms(tracker, scores, on):
 def _source(args):
     "The sample rate of the sound, Hz, and its blocks."
     from sirenbook.errors import SirenbookError
+    from sirenbook.sources import from_pipe, microphone
     if not args.raw:
         if given := [o for o in ("sr", "channels", "format") if getattr(args, o) is not None]:
             raise SirenbookError(f"--{given[0]} goes with --raw: a microphone has its own")
-        return _microphone(args.device)
+        return microphone(args.device)
     if args.device is not None:
         raise SirenbookError("--device is a microphone, and --raw is a pipe: give one of them")
     if args.sr is None: raise SirenbookError("--raw needs --sr, the sample rate in Hz")
@@ -364,7 +370,7 @@ def _source(args):
     if sys.stdin is None or sys.stdin.isatty():
         raise SirenbookError("--raw reads a pipe, and there is none: PROGRAM | sirenbook "
                              f"listen --raw --sr {args.sr}")
-    return args.sr, _from_pipe(sys.stdin.buffer, n, args.format or "s16")
+    return args.sr, from_pipe(sys.stdin.buffer, n, args.format or "s16")
 
 # %% ../nbs/25_cli.ipynb #48386686
 def _listen(args):
@@ -396,7 +402,8 @@ def _add_listen(commands):
     ask.add_argument("--sr", type=int, metavar="HZ", help="with --raw: samples a second")
     ask.add_argument("--channels", type=int, metavar="N",
                      help="with --raw: interleaved channels (1)")
-    ask.add_argument("--format", choices=_FORMATS, help="with --raw: how a sample is stored (s16)")
+    ask.add_argument("--format", choices=("s16", "f32"),
+                     help="with --raw: how a sample is stored (s16)")
     ask.add_argument("--json", action="store_true", help="one JSON object per line")
     _add_detector(ask)
     ask.set_defaults(run=_listen)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shared import PACKAGE, ROOT, fresh, is_sentence, write
-from sirenbook import cli, files
+from sirenbook import cli, files, sources
 from sirenbook.cli import main
 from sirenbook.detector import WINDOW_S, Detector
 from sirenbook.errors import SirenbookFileError
@@ -189,7 +189,6 @@ def bad(kind):
     if kind == "text": path.write_text("buy milk")
     elif kind == "empty": path.touch()
     elif kind == "samples": write(path, np.zeros(0))
-    elif kind == "cut": path.write_bytes(write(path, tone(440, 3)).read_bytes()[:50_000])
     elif kind == "header": path.write_bytes(write(path).read_bytes()[:20])
     elif kind == "nan": write(path, np.full(SR, np.nan), subtype="FLOAT")
     elif kind == "slow": write(path, np.zeros(1000), 100)
@@ -198,7 +197,7 @@ def bad(kind):
     elif kind == "x" * 300: pass
     return path
 
-@pytest.mark.parametrize("kind", ["text", "empty", "samples", "cut", "header", "nan", "slow",
+@pytest.mark.parametrize("kind", ["text", "empty", "samples", "header", "nan", "slow",
                                   "folder", "missing", "loop", "x" * 300], ids=lambda k: k[:10])
 def test_one_bad_among_good(kind, sounds, capsys):
     path = bad(kind)
@@ -209,6 +208,21 @@ def test_one_bad_among_good(kind, sounds, capsys):
     assert is_sentence(err.strip()[:300]), err
     [_, a, _] = answers(capsys, "hush.flac", path, "wail.wav", code=1)
     assert f"sirenbook: {a['error']}\n" == err
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_cut_file_is_heard_to_its_end(workers, detector, capsys):
+    "The siren is before the cut; the answer is the one of what is there, with a sentence."
+    Path("cut.wav").write_bytes(write(Path("whole.wav"), wail()).read_bytes()[:256_044])
+    write(Path("there.wav"), wail()[:128_000])
+    words = ["whole.wav", "cut.wav", "there.wav", "--workers", workers]
+    assert main(["detect", *words]) == 1
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 3 and err.startswith("sirenbook: cut.wav: the file is cut off")
+    assert err.count("\n") == 1 and is_sentence(err.strip())
+    whole, cut, there = answers(capsys, *words, code=1)
+    assert cut["seconds"] == 8 and cut["events"] == there["events"]
+    assert cut["warnings"] == [err.strip().removeprefix("sirenbook: ")]
+    assert "warnings" not in whole and "warnings" not in there
 
 def test_bad_among_good_in_several_processes(sounds, capsys):
     paths = [bad("text"), *sounds, bad("folder"), bad("missing"), "wail.wav"]
@@ -257,13 +271,13 @@ def test_table(sounds, between, capsys):
     found = answers(capsys.readouterr() and capsys, "wail.wav", "hush.flac", "--threshold", between)
     either = lambda text: float(text) if text else ""
     rows = read_csv("out.csv", {"file": str, **dict.fromkeys(("start", "end", "peak", "score",
-        "seconds", "threshold"), either), "error": str})
+        "seconds", "threshold"), either), "error": str, "warnings": str})
     assert [r["file"] for r in rows] == ["wail.wav", "text.wav", "hush.flac"]
     assert {k: rows[0][k] for k in ("start", "end", "peak")} == found[0]["events"][0]
     assert rows[0]["score"] == found[0]["score"] and rows[0]["seconds"] == 10
     assert rows[2] == {"file": "hush.flac", "start": "", "end": "", "peak": "",
                        "score": found[1]["score"], "seconds": 10, "threshold": float(between),
-                       "error": ""}
+                       "error": "", "warnings": ""}
     assert "text.wav" in rows[1]["error"] and rows[1]["score"] == ""
     assert not list(Path().glob("*.part"))
 
@@ -653,7 +667,7 @@ class Microphone:
 def plug_in(monkeypatch, *args, **kwargs):
     mic = Microphone(*args, **kwargs)
     monkeypatch.setitem(sys.modules, "sounddevice", mic)
-    monkeypatch.setattr(cli, "time", types.SimpleNamespace(monotonic=lambda: mic.now))
+    monkeypatch.setattr(sources, "time", types.SimpleNamespace(monotonic=lambda: mic.now))
     return mic
 
 def test_a_microphone(monkeypatch, capsys, between):
