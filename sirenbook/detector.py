@@ -7,7 +7,7 @@ __all__ = ['HOP', 'WINDOW_FRAMES', 'HOP_FRAMES', 'WINDOW_S', 'ONSET_S', 'FrontEn
            'Scores', 'Event', 'Stream', 'EventTracker', 'find_events', 'plot_scores', 'Detection', 'Detector']
 
 # %% ../nbs/21_detector.ipynb #4f853f61
-import hashlib, json, math, os
+import hashlib, json, math, os, threading
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import soxr
 from .errors import SirenbookError, SirenbookFileError, warn
-from .audio import SR, read_blocks
+from .audio import SR, check_wav, loudest_if_cancelled, read_blocks
 from .spectrograms import log_mel, pcen, pcen_smoothing
 
 # %% ../nbs/21_detector.ipynb #6850afc3
@@ -100,29 +100,38 @@ def _card(path, precision):
     raise SirenbookFileError(f"{path}: not the card of a detector that this sirenbook can use")
 
 # %% ../nbs/21_detector.ipynb #971fc5f9
+_QUIET = threading.RLock()   # stderr belongs to the whole process
+
 @contextmanager
 def quiet_stderr():
     "Discard what C++ code prints on stderr: LiteRT has no switch for its greeting."
-    try: kept = os.dup(2)
-    except OSError: kept = None                       # there is no stderr
-    if kept is not None:
-        with open(os.devnull, "w") as nowhere: os.dup2(nowhere.fileno(), 2)
-    try: yield
-    finally:
+    with _QUIET:
+        try: kept = os.dup(2)
+        except OSError: kept = None                       # there is no stderr
         if kept is not None:
-            os.dup2(kept, 2)
-            os.close(kept)
+            with open(os.devnull, "w") as nowhere: os.dup2(nowhere.fileno(), 2)
+        try: yield
+        finally:
+            if kept is not None:
+                os.dup2(kept, 2)
+                os.close(kept)
 
 # %% ../nbs/21_detector.ipynb #fce20f4d
-def _interpreter(
+def _model(
     path,     # the model file
     sha256,   # its checksum, as the card has it
-):
-    "LiteRT with a model that is the right one, ready to run."
+) -> bytes:
+    "The content of a model file that is the right one."
     model = _bytes(path)
-    if hashlib.sha256(model).hexdigest() != sha256:
-        raise SirenbookFileError(f"{path}: not the weights that the card beside it names; the "
-                                 "file was changed or cut off (its checksum differs)")
+    if hashlib.sha256(model).hexdigest() == sha256: return model
+    raise SirenbookFileError(f"{path}: not the weights that the card beside it names; the "
+                             "file was changed or cut off (its checksum differs)")
+
+def _interpreter(
+    model:bytes,   # the content of a model file
+    path="model",  # what an error calls it
+):
+    "LiteRT with a model, ready to run."
     from ai_edge_litert.interpreter import Interpreter   # here, so that sirenbook loads at once
     try:
         with quiet_stderr():
@@ -145,19 +154,26 @@ class Network:
     ):
         if precision not in ("float", "int8"):
             raise SirenbookError(f"precision is 'float' or 'int8', not {precision!r}")
-        self.card, *model = _card(Path(folder) / "detector.json", precision)
-        self._lite = _interpreter(*model)
-        self._in = self._lite.get_input_details()[0]["index"]
-        self._out = self._lite.get_output_details()[0]["index"]
+        self.card, path, sha256 = _card(Path(folder) / "detector.json", precision)
+        self._model = _model(path, sha256)
+        self._idle = [lite := _interpreter(self._model, path)]   # not in use by any thread
+        self._in = lite.get_input_details()[0]["index"]
+        self._out = lite.get_output_details()[0]["index"]
+
+    def __getstate__(self): return vars(self) | {"_idle": []}    # copied or pickled: without LiteRT
 
     def logit(
         self,
         mel:np.ndarray,   # a window, log-mel, float32 `(124, 64)`
     ) -> float:           # above 0 for a siren
         "The output of the network, not calibrated."
-        self._lite.set_tensor(self._in, features(mel)[None])
-        self._lite.invoke()
-        return float(self._lite.get_tensor(self._out)[0, 0])
+        try: lite = self._idle.pop()                             # atomic: no other thread has it
+        except IndexError: lite = _interpreter(self._model)      # all are in use by other threads
+        try:
+            lite.set_tensor(self._in, features(mel)[None])
+            lite.invoke()
+            return float(lite.get_tensor(self._out)[0, 0])
+        finally: self._idle.append(lite)
 
     def probability(
         self,
@@ -196,15 +212,34 @@ def _array(wav):
     except ValueError: wav = np.empty((), object)              # lists of different lengths
     if (wav.dtype.kind != "f" or wav.ndim not in (1, 2)
             or wav.shape[1:] > (_CHANNELS,) or 0 in wav.shape[1:]):
+        advice = "; divide 16-bit samples by 32768" if wav.dtype.kind in "iu" else ""
         raise SirenbookError("sound is an array of floats within [-1, 1], (n_samples,) or "
-                             f"(n_samples, n_channels), not {wav.dtype} {wav.shape}")
+                             f"(n_samples, n_channels), not {wav.dtype} {wav.shape}{advice}")
     return wav
 
-def _mono(wav):
-    "One channel of float32 within [-1, 1]: the channels averaged; NaN stays NaN."
-    wav = np.clip(wav, -1, 1).astype(np.float32)
-    if wav.ndim == 1: return wav
-    return wav[:, 0] if wav.shape[1] == 1 else wav.mean(1)
+class _Mono:
+    "The channels averaged; after a second in which they cancel each other, the loudest alone."
+    def __init__(self, sr):
+        self.sr, self.n, self.power, self.mono, self.chosen = sr, 0, 0, 0, "first"
+
+    def __call__(self, wav):
+        "Float32 within [-1, 1], `(n_samples,)`."
+        wav = np.clip(wav, -1, 1).astype(np.float32)
+        if wav.ndim == 1 or wav.shape[1] == 1: return wav.reshape(-1)
+        ends = range(self.sr - self.n, len(wav), self.sr)     # of whole seconds of the stream
+        return np.concatenate([self._part(part) for part in np.split(wav, ends)])
+
+    def _part(self, wav):
+        "The same for samples of one second; the second before it chose the channel."
+        if np.shape(self.power) != wav.shape[1:]: self.n, self.power, self.mono = 0, 0, 0
+        mono, self.n = wav.mean(1), self.n + len(wav)
+        self.power, self.mono = self.power + (wav * wav).sum(0), self.mono + mono @ mono
+        loudest, use = loudest_if_cancelled(self.power, self.mono, self.n), self.chosen
+        if use == "first": use = loudest if self.n > self.sr / 10 else None
+        if use is not None:
+            warn("channels cancel each other when they are averaged; the loudest is heard alone")
+        if self.n >= self.sr: self.n, self.power, self.mono, self.chosen = 0, 0, 0, loudest
+        return mono if use is None else np.ascontiguousarray(wav[:, use])
 
 # %% ../nbs/21_detector.ipynb #53280b27
 class Stream:
@@ -220,7 +255,8 @@ class Stream:
 
     def _reset(self, before):
         "Start with an empty window, `before` samples after the beginning."
-        self._before, self._n, self._front = before, 0, FrontEnd(self.sr)
+        self._before, self._n = before, 0
+        self._front, self._mono = FrontEnd(self.sr), _Mono(self.sr)
 
     @property
     def seconds(self):   # s
@@ -242,17 +278,17 @@ class Stream:
         block:np.ndarray,   # floats within [-1, 1], `(n_samples,)` or `(n_samples, n_channels)`
         sr:int=None,        # its sample rate, Hz; only the stream's is accepted
     ) -> Scores:            # those that became due, often none
-        "Score the next block of sound; one with NaN or infinity in it counts as silence."
+        "Score the next block; one that is not finite, or of another scale, counts as silence."
         if sr is not None and sr != self.sr:
             raise SirenbookError(f"this stream runs at {self.sr} Hz; a block at {sr} Hz needs a "
                                  "stream of its own")
-        block = _array(block)
-        wav = _mono(block)
-        if not np.isfinite(block).all():
+        wav = _array(block)
+        try: wav = self._mono(check_wav(wav, "a block"))
+        except SirenbookError as e:
             self.bad_blocks += 1
             # always the same words: Python remembers every text that it has warned with
-            warn("a block held samples that are not finite numbers; it counts as silence")
-            wav = np.zeros_like(wav)
+            warn(f"{e}; it counts as silence")
+            wav = np.zeros(len(wav), np.float32)
         return self._scores(wav)
 
     def gap(
@@ -287,12 +323,8 @@ def _file_blocks(path, sr=None):
 
 def _array_blocks(wav, sr):
     "Blocks of an array, and their sample rate."
-    wav = _array(wav)
+    wav = check_wav(_array(wav))
     if not len(wav): raise SirenbookError("this sound holds no samples")
-    if not np.isfinite(wav).all(): raise SirenbookError(
-        "this sound holds samples that are not finite numbers (NaN or infinity)")
-    if np.abs(wav).max() > 100: raise SirenbookError(
-        "this sound is not within [-1, 1]; divide 16-bit samples by 32768")
     for i in range(0, len(wav), 10 * sr): yield wav[i:i + 10 * sr], sr
 
 # %% ../nbs/21_detector.ipynb #4a1b4e09

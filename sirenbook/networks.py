@@ -10,6 +10,7 @@ import copy, os
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
+from .audio import check_wav
 from .chunks import Chunks
 from .errors import SirenbookError, require
 from .files import n_cores
@@ -35,11 +36,13 @@ def _views(chunks, shape):
     if tuple(shape) not in _PREPARE:
         raise SirenbookError(f"no preparation gives the input shape {tuple(shape)}; "
                              f"there are {', '.join(map(str, _PREPARE))}")
-    views = chunks.views if isinstance(chunks, Chunks) else [np.asarray(chunks, np.float32)]
+    views = chunks.views if isinstance(chunks, Chunks) else [check_wav(chunks, "a chunk")]
     for v in views:
         if v.ndim != 2 or v.shape[1] != SAMPLES[0]:
             raise SirenbookError(
                 f"networks take chunks (n, {SAMPLES[0]}), 2 s at 16 kHz, not {v.shape}")
+        if isinstance(chunks, Chunks):   # views of recordings: none is copied
+            for i in range(0, len(v), 16): check_wav(v[i:i + 16], "a chunk")
     return views
 
 # %% ../nbs/06_networks.ipynb #53549d61

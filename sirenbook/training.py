@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 import numpy as np
+from .audio import check_wav
 from .errors import SirenbookError, SirenbookFileError, progress, require
 from .files import atomic_write, sha256
-from .networks import LazyInputs, inputs, keras
+from .networks import FRAMES, SAMPLES, LazyInputs, inputs, keras
 from .recordings import CLASSES, class_index, siren_probability
 from .viewing import Player, play
 
@@ -26,6 +27,16 @@ def set_seed(
     keras.utils.set_random_seed(seed)
 
 # %% ../nbs/07_training.ipynb #d5f0c701
+def _takes(model):
+    "Shape of one input of a model, if it makes one probability of each."
+    shapes = [getattr(model, end, None) for end in ("input_shape", "output_shape")]
+    if not all(isinstance(s, tuple) and all(n is None or isinstance(n, int) for n in s)
+               for s in shapes) or set(shapes[1][1:]) - {1}:
+        raise SirenbookError("a model goes from one keras.Input to one probability (None, 1), a "
+                             f"sigmoid; this {type(model).__name__} goes from {shapes[0]} to "
+                             f"{shapes[1]}")
+    return shapes[0][1:]
+
 def _check(model, part, name, both_classes=False):
     "Inputs and labels of a part, if a model can be trained or evaluated on them."
     try: X, y = part
@@ -35,15 +46,16 @@ def _check(model, part, name, both_classes=False):
     if not len(X): raise SirenbookError(f"the {name} part is empty")
     if len(X) != len(y):
         raise SirenbookError(f"the {name} part has {len(X)} inputs but {len(y)} labels")
-    if X.shape[1:] != model.input_shape[1:]:
-        raise SirenbookError(f"the model takes inputs {model.input_shape[1:]}, "
-                             f"the {name} part has {X.shape[1:]}")
+    if X.shape[1:] != (shape := _takes(model)):
+        raise SirenbookError(f"the model takes inputs {shape}, the {name} part has {X.shape[1:]}")
     if not set(np.unique(y)) <= set(range(len(CLASSES))):
         raise SirenbookError(f"the labels of the {name} part are not class numbers")
     if both_classes and len(np.unique(y)) < 2:
         raise SirenbookError(f"the {name} part holds one class only")
-    if not all(np.isfinite(X[i:i + 64]).all() for i in range(0, len(X), 64)):
-        raise SirenbookError(f"the {name} part holds NaN or infinity")
+    for x in (np.asarray(X[i:i + 64]) for i in range(0, len(X), 64)):
+        if not np.isfinite(x).all():
+            raise SirenbookError(f"the {name} part holds NaN or infinity")
+        if shape in (SAMPLES, FRAMES): check_wav(x, f"the {name} part")
     return X, y.astype(np.float32)
 
 # %% ../nbs/07_training.ipynb #6befbdc7
@@ -127,6 +139,8 @@ def train(
 ) -> History:
     "Fit a model and keep the weights of the epoch with the lowest validation loss."
     X, y = _check(model, train, "training", both_classes=True)
+    if not (model.compiled and model.loss): raise SirenbookError(
+        "the model is not compiled; call model.compile('adam', 'binary_crossentropy') first")
     held_out = _check(model, validation, "validation")
     if checkpoint: _check_path(checkpoint)
     set_seed(seed)
@@ -188,8 +202,12 @@ def evaluate(
 
 def _outputs(model, X):
     "The sigmoid outputs for prepared inputs, `(n,)`, in batches so that memory stays small."
-    return np.concatenate([model.predict_on_batch(np.asarray(X[i:i + 64])).ravel()
-                           for i in range(0, len(X), 64)])
+    p = np.concatenate([np.empty(0, np.float32)] + [
+        np.ravel(keras.tree.flatten(model.predict_on_batch(np.asarray(X[i:i + 64])))[0])
+        for i in range(0, len(X), 64)])
+    if ((0 <= p) & (p <= 1)).all(): return p
+    raise SirenbookError("the model's outputs are not probabilities from 0 to 1; its last layer "
+                         "is not a sigmoid, or its weights are not finite")
 
 # %% ../nbs/07_training.ipynb #9e4e7bbb
 @dataclass
@@ -205,8 +223,8 @@ def predict(
     chunks,  # chunks `(n, 32000)`, or one chunk `(32000,)`
 ):           # a Prediction for one chunk, a list of them for several
     "Predict the class of chunks, prepared for the model's input shape."
-    chunks = np.asarray(chunks, np.float32)
-    p = _outputs(model, inputs(np.atleast_2d(chunks), model.input_shape[1:]))
+    chunks = check_wav(chunks, "a chunk")
+    p = _outputs(model, inputs(np.atleast_2d(chunks), _takes(model)))
     found = [Prediction(CLASSES[int(q > 0.5)], float(siren_probability(q))) for q in p]
     return found if chunks.ndim == 2 else found[0]
 

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile as sf
 import soxr
 from numpy.lib.stride_tricks import sliding_window_view
-from .audio import SR
+from .audio import SR, check_wav
 from .errors import SirenbookError, require
 
 # %% ../nbs/75_viewing.ipynb #d81c8976
@@ -126,17 +126,23 @@ def plot_features(
 # %% ../nbs/75_viewing.ipynb #52b57cbb
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 
+def _sound(wav, sr):
+    "A waveform and a sample rate that can be played: float32, and a whole number."
+    wav = check_wav(wav)                 # before LAME: it ends the whole process when it meets NaN
+    if wav.ndim != 1 or not len(wav):
+        raise SirenbookError(f"a player takes a waveform (n_samples,), not {wav.shape}")
+    try:
+        if sr == int(sr) and 1_000 <= sr <= 10_000_000: return wav, int(sr)
+    except (TypeError, ValueError, OverflowError): pass
+    raise SirenbookError("sr is a whole number of samples per second from 1,000 to 10,000,000, "
+                         f"not {sr!r}")
+
 def mp3(
     wav:np.ndarray,  # waveform within [-1, 1], `(n_samples,)`
     sr:int=SR,       # sample rate, Hz
 ) -> bytes:          # an MP3 file
     "Encode a waveform as MP3, at its own loudness."
-    wav = np.asarray(wav, np.float32)
-    if wav.ndim != 1 or not len(wav):
-        raise SirenbookError(f"a player takes a waveform (n_samples,), not {wav.shape}")
-    if not np.isfinite(wav).all():
-        raise SirenbookError("a waveform with NaN or infinity cannot be played")
-    if not 0 < sr < np.inf: raise SirenbookError(f"sr is a sample rate above 0 Hz, not {sr}")
+    wav, sr = _sound(wav, sr)
     wav = np.clip(wav, -1, 1)
     if sr not in _MP3_RATES: wav, sr = soxr.resample(wav, sr, 48000), 48000
     file = io.BytesIO()
@@ -211,17 +217,18 @@ def play(
     "A player under a picture of the sound, with a line that moves as it plays."
     if view not in ("spectrogram", "wave"):
         raise SirenbookError(f"view is 'spectrogram' or 'wave', not {view!r}")
-    sound = base64.b64encode(mp3(_PLAYED * np.asarray(wav, np.float32), sr)).decode()
+    wav, sr = _sound(wav, sr)
+    sound = base64.b64encode(mp3(_PLAYED * wav, sr)).decode()
     seconds, top_hz = len(wav) / sr, min(4000, sr / 2)
     length = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"
-    label, top, low = html.escape(label or f"{length} of sound"), f"{top_hz / 1000:g} kHz", "0"
+    label, top, low = html.escape(str(label or f"{length} of sound")), f"{top_hz / 1000:g} kHz", "0"
     alt, ink, edge = f"Spectrogram, 0 to {top} over {length}: {label}", "#fff", "#000"
     if view == "wave":
         alt, ink, edge = f"Waveform, −1 to +1 over {length}: {label}", "#000", "#fff"
         top, low = "+1", "−1"
     return Player(_PLAYER.format(label=label, alt=alt, top=top, low=low, length=length, ink=ink,
                                  edge=edge, mp3=sound, seconds=round(seconds, 3),
-                                 src=_picture(np.asarray(wav), sr, view, top_hz)))
+                                 src=_picture(wav, sr, view, top_hz)))
 
 # %% ../nbs/75_viewing.ipynb #0006b667
 def row(

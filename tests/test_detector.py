@@ -127,7 +127,7 @@ def test_scores_come_as_soon_as_they_are_due(detector, wail_16k):
                                              st.tuples(st.integers(0, 3000), st.integers(1, 8))),
                        elements=st.floats(width=32), fill=st.floats(-1, 1, width=32)), max_size=20))
 def test_a_stream_takes_any_floats(detector, blocks):
-    stream, broken = detector.stream(), sum(not np.isfinite(b).all() for b in blocks)
+    stream, broken = detector.stream(), sum(not (np.abs(b) <= 100).all() for b in blocks)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         scores = joined([*(stream.push(b) for b in blocks), stream.finish()])
@@ -296,11 +296,10 @@ def spoilt(path, how):
     elif how == "folder": path.unlink(); path.mkdir()
     elif how == "empty": path.write_bytes(b"")
     elif how == "words": path.write_bytes(b"not a sound " * 99)
-    elif how == "cut": path.write_bytes(path.read_bytes()[:20_000])
     elif how == "no samples": sf.write(path, np.zeros(0), 16_000)
     elif how == "NaN": sf.write(path, np.array([0, np.nan] * 99), 16_000, subtype="FLOAT")
 
-@pytest.mark.parametrize("how", ["missing", "folder", "empty", "words", "cut", "no samples", "NaN"])
+@pytest.mark.parametrize("how", ["missing", "folder", "empty", "words", "no samples", "NaN"])
 def test_files_are_refused_in_the_words_of_load_wav(detector, tmp_path, how):
     path = write(tmp_path/"a.wav")
     spoilt(path, how)
@@ -309,10 +308,18 @@ def test_files_are_refused_in_the_words_of_load_wav(detector, tmp_path, how):
     with pytest.raises(SirenbookFileError) as ours: detector.events(str(path))
     assert str(ours.value) == str(theirs.value)
 
+def test_a_file_that_was_cut_off_is_scored_to_its_end(detector, tmp_path):
+    path = write(tmp_path/"a.wav")
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.warns(SirenbookWarning, match="a.wav: the file is cut off"):
+        found = detector.detect(path)
+    with pytest.warns(SirenbookWarning, match="a.wav: the file is cut off"): wav = load_wav(path)
+    assert found.seconds == len(wav) / 16000 and same(found.scores, detector.score(wav))
+
 def test_a_file_that_may_not_be_read(detector, tmp_path, monkeypatch):
     path = write(tmp_path/"a.wav")
     def refuse(*args, **kwargs): raise PermissionError(13, "Permission denied")
-    monkeypatch.setattr("sirenbook.audio.sf.SoundFile", refuse)
+    monkeypatch.setattr("sirenbook.audio.open", refuse, raising=False)
     with complains("a.wav", "may not be read", kind=SirenbookFileError): detector.score(path)
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
