@@ -110,13 +110,14 @@ class _Account:
                     f"{self.seconds:.1f} s are heard")
         return ""
 
-def _checked(sound, name, seconds, account):
+def _checked(sound, link, name, seconds, account):
     "The blocks of one link; they are counted."
+    expected = link.promised if link.unit == "samples" and link.promised else sound.frames
     account.n, account.error, n = 0, None, int((seconds or 60) * sound.samplerate)
     n = max(1, min(n, (1 << 25) // sound.channels))     # a block is never over 128 MB
     integers = sound.subtype.startswith("PCM_")         # these are finite, and within [-1, 1]
     while True:
-        rows = min(n, max(sound.frames - account.n, 0) + 4096)   # no more than is expected
+        rows = int(min(n, max(expected - account.n, account.n // 4, 4096)))
         out = np.full((rows, sound.channels), np.nan, np.float32)
         try: block = sound.read(out=out)
         except sf.LibsndfileError as e:              # what it decoded before that is in out
@@ -142,7 +143,7 @@ def _decoded(source, name, seconds):
                 if not _RATES[0] <= sound.samplerate <= _RATES[1]: raise SirenbookFileError(
                     f"{name}: this file has {sound.samplerate} samples a second; "
                     f"{_RATES[0]} to {_RATES[1]} are read")
-                blocks = _checked(sound, name, seconds, account)
+                blocks = _checked(sound, link, name, seconds, account)
                 for block in _alike(blocks, sound.samplerate, rate, n_channels): yield block, rate
                 account.add(sound, link)
         except sf.LibsndfileError as e:
