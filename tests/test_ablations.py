@@ -21,6 +21,7 @@ from sirenbook.ablations import (
     scale,
 )
 from sirenbook.chunks import chunk_dataset
+from sirenbook.duplicates import merge_duplicate_groups
 from sirenbook.errors import SirenbookFileError
 from sirenbook.experiments import ablations as experiment
 from sirenbook.experiments import verdict
@@ -45,7 +46,9 @@ def small(roadside):
 
 @pytest.fixture(scope="module", params=["roadside", "esvs", "street"])
 def data(request, roadside):
-    return roadside if request.param == "roadside" else load_dataset(real(request.param))
+    if request.param == "roadside":
+        return roadside
+    return merge_duplicate_groups(load_dataset(real(request.param)))  # as the experiments do
 
 
 # ---- what an ablation changes

@@ -1,6 +1,7 @@
 """The book's experiments: draws, metrics, files, and runs that stop and resume."""
 
 import shutil
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -575,12 +576,18 @@ def test_a_data_set_is_found_beside_the_others(tmp_path, monkeypatch):
         prepare_datasets(["boulevard"], ["grouped"], [0])
 
 
-def test_groups_that_share_sound_are_warned_of(tmp_path):
+def test_groups_that_share_sound_are_joined_with_a_warning(tmp_path):
     write_folder(tmp_path / "twice", n=5)
     wav, sr = sf.read(tmp_path / "twice" / "emergency" / "0.wav")
+    with warnings.catch_warnings(action="error"):
+        once = prepare_datasets([tmp_path / "twice"], ["grouped"], [0])["twice"]
     write(tmp_path / "twice" / "emergency" / "again.wav", 0.5 * wav[8000:], sr)
-    with pytest.warns(SirenbookWarning, match="again.wav"):
-        prepare_datasets([tmp_path / "twice"], ["grouped"], [0])
+    with pytest.warns(SirenbookWarning, match="1 recording changed group, first .*again.wav"):
+        twice = prepare_datasets([tmp_path / "twice"], ["grouped"], [0])["twice"]
+    assert {*twice.chunks.groups} == {*once.chunks.groups} and len(twice.chunks) > len(once.chunks)
+    assert twice.data.recordings[0].group == next(
+        r.group for r in twice.data.recordings if r.path.name == "again.wav"
+    )
 
 
 def test_without_names_the_data_sets_of_the_book_are_taken(monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 from ..chunks import Chunks, chunk_dataset
+from ..duplicates import merge_duplicate_groups
 from ..errors import SirenbookError, SirenbookFileError, warn
 from ..recordings import CLASSES, Dataset, class_index, load_dataset
 from ..results import (ACROSS_COLUMNS, ACROSS_SETTINGS, FOLDS, GROUP_COLUMNS,
@@ -45,8 +46,18 @@ class PreparedDataset:
     chunks: Chunks    # of 2 s; shorter recordings are left out
     splits: tuple     # those of the splits asked for that it allows
 
+def _join_groups(data):
+    "Give groups that share sound one name, and say so: a split between them would leak."
+    joined = merge_duplicate_groups(data)
+    moved = [a for a, b in zip(data.recordings, joined.recordings) if a.group != b.group]
+    if moved:
+        files = f"{len(moved)} recording{'s' * (len(moved) > 1)}"
+        warn(f"{data.name}: groups that share sound were joined, since a split between them would "
+             f"leak; {files} changed group, first {moved[0].label}/{Path(moved[0].path).name}")
+    return joined
+
 def _prepare_dataset(name, splits, fold_ids, rows):
-    data = load_dataset(name, duplicates=True)   # warns if its groups share sound
+    data = _join_groups(load_dataset(name))
     if data.name == "article" and {*splits} == {*SPLITS}:
         splits = ("random",)
         warn("article: one recording a class allows no leak-free split; only the random one is run")
