@@ -8,21 +8,30 @@ __all__ = ['SR', 'SUFFIXES', 'OTHER_SUFFIXES', 'check_wav', 'read_blocks', 'chec
 
 # %% ../nbs/74_audio.ipynb #0cc68823
 import io, os, re, shutil, struct, subprocess, tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
 import soxr
-from .containers import Link, Part, Source, find_links, mpeg_links
+from .containers import (SegmentFile, Source, find_segments, mpeg_segments,
+                                  whole_segment)
 from .errors import SirenbookError, SirenbookFileError, warn
 from .files import os_reason
 
 # %% ../nbs/74_audio.ipynb #5241bcc0
 SR = 16_000  # sample rate of the whole book, Hz
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")  # files that are read as recordings
-OTHER_SUFFIXES = (  # files that hold sound as well, and must be converted first
-    ".m4a", ".m4b", ".mp4", ".aac", ".opus", ".oga", ".webm", ".weba", ".wma", ".aif", ".aiff",
-    ".aifc", ".au", ".caf", ".amr", ".3gp", ".ac3", ".mp2", ".mka", ".ape", ".wv", ".w64", ".spx")
+OTHER_SUFFIXES = (  # files that hold sound as well; those in a folder are counted and named
+    ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64", ".bwf", ".wave", ".rifx",
+    ".nist", ".sph", ".voc", ".svx", ".8svx", ".iff", ".ircam", ".sf", ".avr", ".htk", ".oga",
+    ".opus", ".mp2", ".mp1", ".mpga", ".pvf", ".paf", ".sds", ".wve", ".xi",
+    ".m4a", ".m4b", ".m4r", ".aac", ".adts", ".wma", ".amr", ".awb", ".3ga", ".ac3", ".ec3",
+    ".eac3", ".dts", ".mka", ".weba", ".ape", ".wv", ".tta", ".tak", ".mpc", ".spx", ".ra", ".gsm",
+    ".qcp", ".dsf", ".dff", ".ogx", ".shn",
+    ".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".3gpp", ".mkv", ".webm", ".ogv", ".ogm",
+    ".avi", ".wmv", ".asf", ".flv", ".f4v", ".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts",
+    ".m2t", ".rm", ".rmvb", ".dv", ".mxf")
 
 # %% ../nbs/74_audio.ipynb #1082ca20
 _HIGHEST = 100   # a float recorder may peak above 1; above this, the samples have another scale
@@ -54,104 +63,122 @@ class _Decoder(sf.SoundFile):
     "A decoder that is read to the end, not to the length that it expects."
     def seekable(self): return False
 
-def _other_links(source):
-    "A file of another kind that the decoder knows; or MP3, which has nothing to know it by."
-    whole = Link(0, source.size)
+def _other_segments(source):
+    "A file of another kind that the decoder knows; or MP3 that begins with other bytes."
+    whole = whole_segment(source)
     try:
-        with _Decoder(Part(source, whole)) as sound:
+        with _Decoder(SegmentFile(source, whole)) as sound:
             if sound.format != "MP3": return [whole], 0
     except sf.LibsndfileError as e: error = e
     else: error = None
-    links, left = mpeg_links(source, 0, source.size)
-    if links and 2 * left < source.size: return links, left
+    segments, n_unused = mpeg_segments(source, 0, source.size)
+    if segments and 2 * n_unused < source.size: return segments, n_unused
     if error: raise error
     return [whole], 0                # of free format: its frames do not state their size
 
 # %% ../nbs/74_audio.ipynb #3b126f73
 _RATES = 1_000, 1_000_000      # sample rates that are read, Hz
 
-def _alike(blocks, rate, wanted_rate, n_channels):
+_CANCELLED = ("its channels cancel each other when they are averaged; "
+              "the loudest is heard alone")
+
+def _converted(blocks, rate, wanted_rate, n_channels, report):
     "Blocks at another rate and with another number of channels."
     resampler = soxr.ResampleStream(rate, wanted_rate, n_channels) if rate != wanted_rate else None
     for block in blocks:
         if block.shape[1] != n_channels:
-            block = np.repeat(block.mean(1, keepdims=True), n_channels, axis=1)
+            mono, alone = _mean_or_loudest(block)
+            report.cancelled |= alone is not None
+            block = np.repeat(mono[:, None], n_channels, axis=1)
         yield resampler.resample_chunk(block) if resampler else block
     if resampler:
         yield resampler.resample_chunk(np.zeros((0, n_channels), np.float32), last=True)
 
-class _Account:
-    "What was heard of a file, and what was not."
-    def __init__(self, size, left):
-        self.size, self.left = size, left      # bytes; of them in no link
-        self.seconds = self.missing = 0.0      # heard; promised and not there, s
-        self.cut = False                       # whether an end is not there
-        self.n, self.error = 0, None           # of the link: samples heard; what ended it
+# %% ../nbs/74_audio.ipynb #75f69763
+_IN_SEGMENTS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "FLAC", "OGG", "MP3", "AU"}
 
-    def add(self, sound, link):
-        "Add a link that was heard to its end, or to an error."
+class _DecodeReport:
+    "What was decoded of a file, and what was not."
+    def __init__(self, size, n_unused):
+        self.size, self.n_unused = size, n_unused    # bytes; of them in no segment
+        self.seconds = self.missing = 0.0      # decoded; promised and not there, s
+        self.cut = self.more = self.cancelled = False    # whether an end is not there; whether
+                                               # more follows; whether channels cancel each other
+        self.n, self.error = 0, None           # of the segment: samples decoded; what ended it
+
+    def add(self, sound, segment, furthest):
+        "Add a segment that was decoded to its end, or to an error."
         n, error = self.n, self.error
-        promised = sound.frames if link.promised is None else link.promised
-        if link.unit == "bytes" and link.promised: promised *= n / max(1, link.stop - link.start)
+        promised = sound.frames if segment.promised is None else segment.promised
+        if segment.unit == "bytes" and segment.promised:
+            promised *= n / max(1, segment.stop - segment.start)
         self.seconds += n / sound.samplerate
         self.missing += max(0, promised - n) / sound.samplerate
+        if sound.format not in _IN_SEGMENTS: self.n_unused += self.size - furthest
+        self.more |= sound.format == "FLAC" and error is not None and 0 < promised <= n
         sizes = re.search(r"(?:BODY|Data length)\W+(\d+) \(?should be (\d+)", sound.extra_info)
-        self.cut |= (link.unit == "cut" or link.promised == 0 and error is not None
+        self.cut |= (segment.unit == "cut" or segment.promised == 0 and error is not None
                      or sizes is not None and int(sizes[1]) > int(sizes[2]))
 
     def text(self):
-        "A sentence on what was not heard, without its subject; empty if that is nothing."
-        heard = f"the {self.seconds:.1f} s that can be decoded are heard"
-        if self.missing >= 0.1: return (f"the file is cut off or damaged; {heard}, of "
+        "A sentence on what was not decoded, without its subject; empty if that is nothing."
+        decoded = f"the {self.seconds:.1f} s that can be decoded are heard"
+        if self.missing >= 0.1: return (f"the file is cut off or damaged; {decoded}, of "
                                         f"{self.seconds + self.missing:.1f} s promised")
-        if self.cut: return f"the file is cut off or damaged; {heard}, but its end is not there"
-        if self.left * self.seconds >= 0.1 * (self.size - self.left):
-            return (f"{self.left} bytes of the file are left over that cannot be decoded; "
+        if self.cut: return f"the file is cut off or damaged; {decoded}, but its end is not there"
+        if self.n_unused * self.seconds >= 0.1 * (self.size - self.n_unused):
+            return (f"{self.n_unused} bytes of the file are left over that cannot be decoded; "
                     f"{self.seconds:.1f} s are heard")
+        if self.more: return ("bytes that cannot be decoded follow the sound; "
+                              f"{self.seconds:.1f} s are heard")
+        if self.cancelled: return _CANCELLED
         return ""
 
-def _checked(sound, link, name, seconds, account):
-    "The blocks of one link; they are counted."
-    expected = link.promised if link.unit == "samples" and link.promised else sound.frames
-    account.n, account.error, n = 0, None, int((seconds or 60) * sound.samplerate)
+# %% ../nbs/74_audio.ipynb #80c2047f
+def _checked(sound, segment, name, seconds, report):
+    "The blocks of one segment; they are counted."
+    expected = segment.promised if segment.unit == "samples" and segment.promised else sound.frames
+    report.n, report.error, n = 0, None, int((seconds or 60) * sound.samplerate)
     n = max(1, min(n, (1 << 25) // sound.channels))     # a block is never over 128 MB
     integers = sound.subtype.startswith("PCM_")         # these are finite, and within [-1, 1]
     while True:
-        rows = int(min(n, max(expected - account.n, account.n // 4, 4096)))
+        rows = int(min(n, max(expected - report.n, report.n // 4, 4096)))
         out = np.full((rows, sound.channels), np.nan, np.float32)
         try: block = sound.read(out=out)
         except sf.LibsndfileError as e:              # what it decoded before that is in out
-            account.error, block = e, out[:np.append(np.isnan(out[:, 0]), True).argmax()]
+            report.error, block = e, out[:np.append(np.isnan(out[:, 0]), True).argmax()]
         if not len(block): break
-        account.n += len(block)
+        report.n += len(block)
         if not integers and (fault := _fault(block)):
             raise SirenbookFileError(f"{name}: the file{fault}")
         yield block
 
+# %% ../nbs/74_audio.ipynb #c28ba67c
 def _decoded(source, name, seconds):
-    "The blocks of a sound file and their rate; one sentence where a part of it is not heard."
+    "The blocks of a sound file and their rate; one warning where a part of it is not decoded."
     if not source.size: raise SirenbookFileError(f"{name}: the file is empty")
-    links, left = find_links(source) or _other_links(source)
-    account, first = _Account(source.size, left), None
-    if not links: raise SirenbookFileError(
+    segments, n_unused = find_segments(source) or _other_segments(source)
+    report, first = _DecodeReport(source.size, n_unused), None
+    if not segments: raise SirenbookFileError(
         f"{name}: not a sound file that can be decoded, or one that was cut off")
-    for link in links:
-        part = Part(source, link)
+    for segment in segments:
+        part = SegmentFile(source, segment)
         try:
             with _Decoder(part) as sound:
                 rate, n_channels = first = first or (sound.samplerate, sound.channels)
                 if not _RATES[0] <= sound.samplerate <= _RATES[1]: raise SirenbookFileError(
                     f"{name}: this file has {sound.samplerate} samples a second; "
                     f"{_RATES[0]} to {_RATES[1]} are read")
-                blocks = _checked(sound, link, name, seconds, account)
-                for block in _alike(blocks, sound.samplerate, rate, n_channels): yield block, rate
-                account.add(sound, link)
+                blocks = _checked(sound, segment, name, seconds, report)
+                for block in _converted(blocks, sound.samplerate, rate, n_channels, report):
+                    yield block, rate
+                report.add(sound, segment, part.furthest)
         except sf.LibsndfileError as e:
-            account.error, account.left = e, account.left + link.stop - link.start
+            report.error, report.n_unused = e, report.n_unused + segment.stop - segment.start
         if part.error: raise part.error
-    if not account.seconds and account.error: raise account.error
-    if not account.seconds: raise SirenbookFileError(f"{name}: the file holds no samples")
-    if text := account.text(): warn(f"{name}: {text}")
+    if not report.seconds and report.error: raise report.error
+    if not report.seconds: raise SirenbookFileError(f"{name}: the file holds no samples")
+    if text := report.text(): warn(f"{name}: {text}")
 
 # %% ../nbs/74_audio.ipynb #ef15a015
 def _is_container(source, name):
@@ -173,31 +200,42 @@ def _piped(stdout, seconds):
         yield data.astype(np.float32).reshape(-1, n_channels), rate
 
 # %% ../nbs/74_audio.ipynb #e385238a
-def _ffmpeg(program, path, seconds):
+_FFMPEG = ("-map 0:a:0 -af aresample=async=1:first_pts=0 -c:a pcm_f32be -f au pipe:1").split()
+
+def _ffmpeg_text(log, decoded):
+    "What ffmpeg did not decode, by its log and the seconds decoded; empty if that is nothing."
+    errors = re.findall(r"\[(?:error|fatal|panic)\] (.*)", log)
+    time = re.search(r"Duration: (\d+):(\d+):([\d.]+)", log) if "Video:" not in log else None
+    promised = sum(float(v) * 60 ** i for i, v in enumerate(time.groups()[::-1])) if time else 0
+    tracks = len(re.findall(r"Stream #0:.*: Audio:", log.partition("Stream mapping")[0]))
+    texts = []
+    if promised - decoded >= 0.1 or errors: texts = [
+        f"the file is cut off or damaged; the {decoded:.1f} s that can be decoded are heard"
+        + f", of {promised:.1f} s promised" * (promised - decoded >= 0.1)]
+    if tracks > 1: texts.append(f"the first of its {tracks} sound tracks is heard, and no other")
+    return "; ".join(texts)
+
+def _ffmpeg(program, path, name, seconds):
     "Blocks of the first sound in a file, decoded by the command ffmpeg."
     command = [program, *"-nostdin -nostats -hide_banner -loglevel level+info".split(),
-               "-protocol_whitelist", "file", "-i", f"file:{path}",
-               *"-map 0:a:0 -c:a pcm_f32be -f au pipe:1".split()]
-    heard = 0.0
+               "-protocol_whitelist", "file", "-i", f"file:{path}", *_FFMPEG]
+    decoded = 0.0
     with tempfile.TemporaryFile() as log, subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log) as process:
         try:
             for block, rate in _piped(process.stdout, seconds):
-                heard += len(block) / rate
-                if fault := _fault(block): raise SirenbookFileError(f"{path}: the file{fault}")
+                decoded += len(block) / rate
+                if fault := _fault(block): raise SirenbookFileError(f"{name}: the file{fault}")
                 yield block, rate
             process.wait()
         finally: process.kill()             # where the reader stopped early
         log.seek(0)
-        said = log.read().decode(errors="replace")
-    errors = re.findall(r"\[(?:error|fatal|panic)\] (.*)", said) or [f"exit {process.returncode}"]
-    if not heard: raise SirenbookFileError(
-        f"{path}: ffmpeg finds no sound in it that can be decoded ({errors[-1].strip()})")
-    time = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said) if "Video:" not in said else None
-    promised = sum(float(v) * 60 ** i for i, v in enumerate(time.groups()[::-1])) if time else 0
-    if promised - heard >= 0.1 or errors[0] != "exit 0": warn(
-        f"{path}: the file is cut off or damaged; the {heard:.1f} s that can be decoded are heard"
-        + f", of {promised:.1f} s promised" * (promised - heard >= 0.1))
+        text = log.read().decode(errors="replace")
+    if not decoded:
+        errors = re.findall(r"\[(?:error|fatal|panic)\] (.*)", text)
+        raise SirenbookFileError(f"{name}: ffmpeg finds no sound in it that can be decoded "
+                                 f"({(errors or [f'exit {process.returncode}'])[-1].strip()})")
+    if text := _ffmpeg_text(text, decoded): warn(f"{name}: {text}")
 
 # %% ../nbs/74_audio.ipynb #d7086231
 def _undecoded(name, source, error):
@@ -226,6 +264,16 @@ def _open(path):
     return open(path, "rb"), str(path)
 
 # %% ../nbs/74_audio.ipynb #bdda0fcc
+@contextmanager
+def _path_of(file, path, source):
+    "The path of a file; of a copy, if it was given as an open file."
+    if file is not path: yield path; return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "sound"
+        with open(copy, "wb") as out:
+            for at in range(0, source.size, 1 << 20): out.write(source.read(at, 1 << 20))
+        yield copy
+
 def _all_blocks(path, seconds):
     "The blocks of a file, decoded by libsndfile or else by ffmpeg."
     file, name = _open(path)
@@ -233,19 +281,21 @@ def _all_blocks(path, seconds):
         source = Source(file)
         try: yield from _decoded(source, name, seconds)
         except sf.LibsndfileError as e:
-            program = shutil.which("ffmpeg") if file is not path else None
+            program = shutil.which("ffmpeg")
             if not program or not _is_container(source, name): raise SirenbookFileError(
                 f"{name}: not a sound file that can be decoded, or one that "
                 f"was cut off {_undecoded(name, source, e)}") from None
-            yield from _ffmpeg(program, name, seconds)
+            with _path_of(file, path, source) as at:
+                yield from _ffmpeg(program, at, name, seconds)
     finally:
         if file is not path: file.close()
 
+# %% ../nbs/74_audio.ipynb #9ae946b3
 def read_blocks(
     path,               # a sound file, or one that is open for reading bytes, such as a BytesIO
     seconds:float=None, # length of a block, s; None reads all at once
 ):                      # yields samples, float32 `(n, n_channels)`, and their rate, Hz
-    "Read a sound file whole or in blocks, to its end; a sentence says what cannot be heard."
+    "Read a sound file whole or in blocks, to its end; a warning says what is not decoded."
     try:
         if seconds: yield from _all_blocks(path, seconds); return
         blocks, rates = zip(*_all_blocks(path, seconds))
@@ -280,18 +330,21 @@ def loudest_if_cancelled(
     if np.max(power, initial=0) <= 8 * len(power) * mono + 1e-8 * n_samples: return None
     return int(np.argmax(power))
 
+def _mean_or_loudest(wav):
+    "The mean of the channels or the loudest, and which that is; None for the mean."
+    if wav.shape[1] == 1: return wav[:, 0], None
+    mono, power = wav.mean(1), np.einsum("ij,ij->j", wav, wav)
+    alone = loudest_if_cancelled(power, mono @ mono, len(wav))
+    return mono if alone is None else np.ascontiguousarray(wav[:, alone]), alone
+
 def to_mono(
     wav,                     # samples, float32 `(n_samples, n_channels)`
     name:str="this sound",   # what the warning calls them
 ) -> np.ndarray:             # `(n_samples,)`
     "The mean of the channels; the loudest of them where they cancel each other."
-    if wav.shape[1] == 1: return wav[:, 0]
-    mono, power = wav.mean(1), np.einsum("ij,ij->j", wav, wav)
-    alone = loudest_if_cancelled(power, mono @ mono, len(wav))
-    if alone is None: return mono
-    warn(f"{name}: its channels cancel each other when they are averaged; "
-         "the loudest is heard alone")
-    return np.ascontiguousarray(wav[:, alone])
+    mono, alone = _mean_or_loudest(wav)
+    if alone is not None: warn(f"{name}: {_CANCELLED}")
+    return mono
 
 # %% ../nbs/74_audio.ipynb #10babfd1
 def load_wav(
