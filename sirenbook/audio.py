@@ -364,21 +364,24 @@ def _wanted(at, name, root):
     if name[0] == ".": return False
     if not os.path.islink(path := os.path.join(at, name)): return True
     real = os.path.realpath(path)
-    if os.path.commonpath([real, root]) == real: return False          # a link in a circle
     inside = os.path.commonpath([real, root]) == root
     return not inside or any(p[0] == "." for p in Path(os.path.relpath(real, root)).parts)
 
 def find_sounds(
     folder,              # searched with all folders inside it
     suffixes=SUFFIXES,   # of the files wanted, in small letters
+    *,
+    refuse=None,         # called with a folder that cannot be read, and why; None raises an error
 ) -> list:               # of Path, in order
     "The sound files in a folder; what is hidden is left out, and what is linked is not."
     found, seen, root = [], set(), os.path.realpath(folder)
-    def refuse(e):
+    def unread(e):
         if isinstance(e, FileNotFoundError): return
-        raise SirenbookFileError(f"{e.filename}: {os_reason(e, 'read')}") from None
-    for at, inside, names in os.walk(folder, onerror=refuse, followlinks=True):
-        if (real := os.path.realpath(at)) in seen: inside.clear(); continue
+        why = f"{e.filename}: {os_reason(e, 'read')}"
+        if refuse is None: raise SirenbookFileError(why) from None
+        refuse(Path(e.filename), why)
+    for at, inside, names in os.walk(folder, onerror=unread, followlinks=True):
+        if (real := os.path.realpath(at)) in seen: inside.clear(); continue    # a circle of links
         seen.add(real)
         inside[:] = sorted(name for name in inside if _wanted(at, name, root))
         found += [Path(at, name) for name in names

@@ -66,12 +66,13 @@ def _not_a_file(path):
 def _recordings(names):
     "The files named and each folder's recordings, each with what is wrong with it, if known."
     from sirenbook.audio import OTHER_SUFFIXES, SUFFIXES, find_sounds
-    from sirenbook.errors import SirenbookFileError
     found, suffixes = [], (*SUFFIXES, *OTHER_SUFFIXES)   # the others are refused one by one
     for name in names:
-        try: inside = find_sounds(Path(name), suffixes) if os.path.isdir(name) else [Path(name)]
-        except SirenbookFileError as e: found.append((Path(name), str(e))); continue
-        found += [(path, _not_a_file(path)) for path in inside] or [
+        unread = []
+        refuse = lambda at, why: unread.append((at, f"{why}; no file in it is heard"))
+        inside = [Path(name)]
+        if os.path.isdir(name): inside = find_sounds(Path(name), suffixes, refuse=refuse)
+        found += unread + [(path, _not_a_file(path)) for path in inside] or [
             (Path(name), f"{name}: holds no sound file ({', '.join(SUFFIXES)})")]
     return found
 
@@ -264,6 +265,11 @@ def _answers(args, detector, threshold, found, progress):
             if isinstance(result, Exception): trouble = f"{path}: {result}"
             yield ({"file": str(path), "error": trouble}, []) if trouble else result
 
+def _not_whole(answer):
+    "Whether something of a file was not heard: its warning names it. Others are notes."
+    named = (w.startswith(f"{answer['file']}: ") for w in answer.get("warnings", []))
+    return "error" in answer or any(named)
+
 # %% ../nbs/25_cli.ipynb #01fe0d8d
 def _of_another_kind(args, answer):
     "Whether a file that was found in a folder cannot be heard, and is of another kind."
@@ -289,17 +295,23 @@ def _report_kinds(unheard):
             f"1 {kind} file was not heard,")
         _say(f"sirenbook: {n} {_shown(error)}", sys.stderr)
 
-def _not_whole(answer):
-    "Whether something of a file was not heard: its warning names it. Others are notes."
-    named = (w.startswith(f"{answer['file']}: ") for w in answer.get("warnings", []))
-    return "error" in answer or any(named)
-
+# %% ../nbs/25_cli.ipynb #ab0fb09b
 def _without_curve(answer): return {k: v for k, v in answer.items() if k != "curve"}
+
+def _write_results(args, answers, unheard):
+    "What waits for the last file; a result that cannot be written keeps no other from it."
+    from sirenbook.files import write_csv
+    with ExitStack() as last:
+        last.callback(_report_kinds, unheard)
+        if args.json: last.callback(_say, json.dumps(list(map(_without_curve, answers)), indent=1))
+        if args.plot is not None: last.callback(_plot, answers, args.plot)
+        if args.csv is not None: last.callback(
+            write_csv, args.csv, [row for a in answers for row in _rows(a)])
 
 # %% ../nbs/25_cli.ipynb #36129705
 def _detect(args):
     "Print for every file whether and when there is a siren in it."
-    from sirenbook.files import python_stderr, write_csv
+    from sirenbook.files import python_stderr
     found, answers, unheard, n, bad = _recordings(args.file), [], [], 0, False
     keep = args.json or args.csv is not None or args.plot is not None
     paths = [path for path, _ in found]
@@ -318,12 +330,7 @@ def _detect(args):
                     _unread()                    # the table or the picture is still wanted
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped after {n} of {len(found)} files") from None
-    with ExitStack() as last:                    # one that fails does not keep others from it
-        last.callback(_report_kinds, unheard)
-        if args.json: last.callback(_say, json.dumps(list(map(_without_curve, answers)), indent=1))
-        if args.plot is not None: last.callback(_plot, answers, args.plot)
-        if args.csv is not None: last.callback(
-            write_csv, args.csv, [row for a in answers for row in _rows(a)])
+    _write_results(args, answers, unheard)
     return int(bad)
 
 # %% ../nbs/25_cli.ipynb #6a5d5ae8

@@ -108,13 +108,12 @@ def quiet_stderr():
     with _QUIET:
         try: kept = os.dup(2)
         except OSError: kept = None                       # there is no stderr
-        if kept is not None:
-            with open(os.devnull, "w") as nowhere: os.dup2(nowhere.fileno(), 2)
+        if kept is None: yield; return
+        with open(os.devnull, "w") as nowhere: os.dup2(nowhere.fileno(), 2)
         try: yield
         finally:
-            if kept is not None:
-                os.dup2(kept, 2)
-                os.close(kept)
+            os.dup2(kept, 2)
+            os.close(kept)
 
 # %% ../nbs/21_detector.ipynb #fce20f4d
 def _model(
@@ -218,28 +217,39 @@ def _array(wav):
     return wav
 
 class _Mono:
-    "The channels averaged; after a second in which they cancel each other, the loudest alone."
+    "The channels averaged; the loudest alone where they cancel each other, and a second longer."
     def __init__(self, sr):
-        self.sr, self.n, self.power, self.mono, self.chosen = sr, 0, 0, 0, "first"
+        self.sr, self.size, self.rest = sr, sr // 10, np.empty((0, 1), np.float32)
+        self.used, self.left, self.warned = np.inf, 0, False   # a channel, for so many tenths more
 
     def __call__(self, wav):
-        "Float32 within [-1, 1], `(n_samples,)`."
-        wav = np.clip(wav, -1, 1).astype(np.float32)
-        if wav.ndim == 1 or wav.shape[1] == 1: return wav.reshape(-1)
-        ends = range(self.sr - self.n, len(wav), self.sr)     # of whole seconds of the stream
-        return np.concatenate([self._part(part) for part in np.split(wav, ends)])
+        "Whole tenths of a second, float32 within [-1, 1], `(n_samples,)`; the rest has to wait."
+        wav = np.clip(wav[:, None] if wav.ndim == 1 else wav, -1, 1).astype(np.float32)
+        start = self.flush() if wav.shape[1] != self.rest.shape[1] else self.rest[:0, 0]
+        wav = np.concatenate([self.rest, wav]) if len(self.rest) else wav
+        n = len(wav) if wav.shape[1] == 1 else len(wav) // self.size * self.size
+        self.rest = wav[n:].copy()
+        tenths = np.split(wav[:n], range(self.size, n, self.size))
+        return np.concatenate([start, *map(self._part, tenths)])
+
+    def flush(self, n=0):
+        "What has waited, and n samples of silence."
+        part, self.rest = self.rest, self.rest[:0]
+        return np.pad(self._part(part), (0, n))
 
     def _part(self, wav):
-        "The same for samples of one second; the second before it chose the channel."
-        if np.shape(self.power) != wav.shape[1:]: self.n, self.power, self.mono = 0, 0, 0
-        mono, self.n = wav.mean(1), self.n + len(wav)
-        self.power, self.mono = self.power + (wav * wav).sum(0), self.mono + mono @ mono
-        loudest, use = loudest_if_cancelled(self.power, self.mono, self.n), self.chosen
-        if use == "first": use = loudest if self.n > self.sr / 10 else None
-        if use is not None:
-            warn("channels cancel each other when they are averaged; the loudest is heard alone")
-        if self.n >= self.sr: self.n, self.power, self.mono, self.chosen = 0, 0, 0, loudest
-        return mono if use is None else np.ascontiguousarray(wav[:, use])
+        "A tenth of a second, or less where the sound ends."
+        if wav.shape[1] == 1: return wav[:, 0]
+        share = np.full(wav.shape[1], 1 / wav.shape[1], np.float32)
+        steep = np.diff(wav, axis=0) * np.float32(self.sr / SR)   # without wind, rumble, offsets
+        power, mono = np.einsum("ij,ij->j", steep, steep), steep @ share
+        loudest = loudest_if_cancelled(power, mono @ mono, len(steep))
+        self.left = 10 if loudest is not None and len(wav) == self.size else self.left - 1
+        if self.left <= 0: self.used = np.inf; return wav @ share
+        if self.used >= len(power) or power.max() > 2 * power[self.used]: self.used = power.argmax()
+        if not self.warned: warn("channels cancel each other; the loudest is heard alone")
+        self.warned = True
+        return wav[:, self.used]
 
 # %% ../nbs/21_detector.ipynb #53280b27
 class Stream:
@@ -261,7 +271,7 @@ class Stream:
     @property
     def seconds(self):   # s
         "How much sound has passed, gaps included."
-        return (self._before + self._n) / self.sr
+        return (self._before + self._n + len(self._mono.rest)) / self.sr
 
     def _scores(self, wav, last=False):
         "Scores of the windows that the next samples complete."
@@ -279,16 +289,15 @@ class Stream:
         sr:int=None,        # its sample rate, Hz; only the stream's is accepted
     ) -> Scores:            # those that became due, often none
         "Score the next block; one that is not finite, or of another scale, counts as silence."
-        if sr is not None and sr != self.sr:
-            raise SirenbookError(f"this stream runs at {self.sr} Hz; a block at {sr} Hz needs a "
-                                 "stream of its own")
+        if sr not in (None, self.sr): raise SirenbookError(
+            f"this stream runs at {self.sr} Hz; a block at {sr} Hz needs a stream of its own")
         wav = _array(block)
         try: wav = self._mono(check_wav(wav, "a block"))
         except SirenbookError as e:
             self.bad_blocks += 1
             # always the same words: Python remembers every text that it has warned with
             warn(f"{e}; it counts as silence")
-            wav = np.zeros(len(wav), np.float32)
+            wav = self._mono.flush(len(wav))
         return self._scores(wav)
 
     def gap(
@@ -296,29 +305,29 @@ class Stream:
         seconds:float,   # how much sound was lost, s
     ) -> Scores:         # those that became due
         "Resume after dropped audio: a gap up to a window counts as silence, a longer one resets."
-        if not 0 <= seconds < np.inf:
-            raise SirenbookError(f"a gap is 0 s or longer, not {seconds}")
+        if not 0 <= seconds < np.inf: raise SirenbookError(f"a gap is 0 s or longer, not {seconds}")
         n = round(seconds * self.sr)
-        if seconds <= WINDOW_S: return self._scores(np.zeros(n, np.float32))
+        if seconds <= WINDOW_S: return self._scores(self._mono.flush(n))
         scores = self.finish()
         self._reset(self._before + self._n + n)
         return scores
 
     def finish(self) -> Scores:   # those that are still due
         "End the sound; the last window is the one that ends with it."
-        scores, self._front = self._scores(np.empty(0, np.float32), last=True), None
+        scores, self._front = self._scores(self._mono.flush(0), last=True), None
         return scores
 
 # %% ../nbs/21_detector.ipynb #d1db76b3
 def _file_blocks(path, sr=None):
-    "Blocks of a sound file, and their sample rate."
+    "Blocks of a sound file, or of one that is open, and their sample rate."
+    name = path if isinstance(path, Path) else "this sound"
     for block, rate in read_blocks(path, 10):
-        has = f"{path}: this file has {rate} samples a second"
+        has = f"{name}: this file has {rate} samples a second"
         if sr not in (None, rate): raise SirenbookFileError(f"{has}, not {sr}; leave sr out")
         if not _LOWEST_HZ <= rate <= _HIGHEST_HZ: raise SirenbookFileError(
             f"{has}; {_LOWEST_HZ} to {_HIGHEST_HZ} are accepted")
         if (n := block.shape[1]) > _CHANNELS: raise SirenbookFileError(
-            f"{path}: this file has {n} channels; {_CHANNELS} at most are accepted")
+            f"{name}: this file has {n} channels; {_CHANNELS} at most are accepted")
         yield block, rate
 
 def _array_blocks(wav, sr):
@@ -330,7 +339,8 @@ def _array_blocks(wav, sr):
 # %% ../nbs/21_detector.ipynb #4a1b4e09
 def _score(network, wav_or_path, sr=None, progress=None):
     "All scores of a sound, and its length, s; `progress` is called with each block's seconds."
-    if isinstance(wav_or_path, (str, os.PathLike)): blocks = _file_blocks(Path(wav_or_path), sr)
+    if hasattr(wav_or_path, "read"): blocks = _file_blocks(wav_or_path, sr)
+    elif isinstance(wav_or_path, (str, os.PathLike)): blocks = _file_blocks(Path(wav_or_path), sr)
     else: blocks = _array_blocks(wav_or_path, _rate(SR if sr is None else sr))
     stream, parts = None, []
     for block, rate in blocks:
@@ -499,7 +509,7 @@ class Detector(Network):
 
     def score(
         self,
-        wav_or_path,   # a file, or floats in [-1, 1], `(n_samples,)` or `(n_samples, n_channels)`
+        wav_or_path,   # a file, also an open one; or floats in [-1, 1], `(n,)` or `(n, n_channels)`
         sr:int=None,   # sample rate of an array, Hz, 16 kHz by default; a file has its own
         *,
         progress=None, # called with the seconds of each block that has been scored

@@ -198,10 +198,25 @@ _ESVS_SHARE = 0.2   # of the windows, where esvs is at hand
 def _real_clips(folder):
     "What is kept of real clips: their spectrograms, sources, labels, groups and names."
     data = load_dataset(folder)
-    return {"street": extract_mels(data, pad=True), "source": sources(folder, data),
-            "siren": np.array([r.label == "emergency" for r in data.recordings]),
+    source = sources(folder, data)
+    siren = np.array([r.label == "emergency" for r in data.recordings])
+    if min(len(set(source[siren == s])) for s in (True, False)) < 2: raise SirenbookFileError(
+        f"{folder}: needs clips of each class from two sources at least (column source of its "
+        "manifest.csv), since the clips of one are calibrated by all others")
+    return {"street": extract_mels(data, pad=True), "source": source, "siren": siren,
             "group": np.array([r.group for r in data.recordings]),
             "file": [Path(r.path).relative_to(folder).as_posix() for r in data.recordings]}
+
+# %% ../nbs/23_detector_training.ipynb #f5e22dc2
+def _split(name, data):
+    "The spectrograms to learn from and those held out; an error if either lacks a class."
+    groups = [r.group for r in data.recordings if r.seconds >= 2]
+    parts = split_groups(extract_mels(data), groups)
+    try: [MixedSampler([(1, part)], 0) for part in parts]
+    except SirenbookError: raise SirenbookFileError(
+        f"{name}: needs two groups of each class at least, with recordings of 2 s or longer, "
+        "since one group of each class is held out") from None
+    return parts
 
 # %% ../nbs/23_detector_training.ipynb #9f308352
 def load_training_data(
@@ -213,9 +228,7 @@ def load_training_data(
     learned, held = [], []
     for share, name in ((1 - _ESVS_SHARE * bool(esvs), roadside), (_ESVS_SHARE, esvs)):
         if not name: continue
-        data = load_dataset(name)
-        long = [r for r in data.recordings if r.seconds >= 2]
-        ours, theirs = split_groups(extract_mels(data), [r.group for r in long])
+        ours, theirs = _split(name, load_dataset(name))
         learned.append((share, ours))
         held.append((share, theirs))
     windows = MixedSampler(held, 0, augment=None, batch_size=2048)[0]

@@ -27,7 +27,17 @@ def os_reason(
     return f"cannot be {done} ({e.strerror or e})"
 
 # %% ../nbs/72_files.ipynb #10b8b340
-STDOUT = ("-", "/dev/stdout")   # an output of this name goes to standard output
+STDOUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")   # names of standard output
+
+def _is_stream(path, number):
+    "Whether a name leads to the file of standard output, number 1, or of standard error, 2."
+    try: same = os.path.samestat(os.stat(path), os.fstat(number))
+    except (OSError, ValueError): return False
+    return same and os.path.realpath(path) != os.devnull
+
+def _is_stdout(path):
+    "Whether a name means standard output."
+    return str(path) in STDOUT or sys.stdout is not None and _is_stream(path, 1)
 
 def _target(path):
     "The file that is written under this name."
@@ -36,10 +46,13 @@ def _target(path):
     there = os.path.exists(path) or os.path.lexists(real)   # also a link in a circle
     if there and (real.is_symlink() or not real.is_file()):
         raise SirenbookFileError(f"{path}: is not a file")
-    if real.exists() and not real.stat().st_mode & 0o222:
+    if _is_stream(path, 2): raise SirenbookFileError(
+        f"{path}: is standard error, where messages are printed; name another file")
+    if there and not (real.stat().st_mode & 0o222 and os.access(real, os.W_OK)):
         raise SirenbookFileError(f"{path}: is read-only; name another file")
     return real
 
+# %% ../nbs/72_files.ipynb #0750f889
 @contextmanager
 def _part(path, real):
     "A temporary file beside the real one, under a name that nothing has; removed at the end."
@@ -55,9 +68,8 @@ def check_output(
     path,     # the file; `-` and `/dev/stdout` are standard output
 ) -> bool:    # whether it is standard output
     "Raise an error if a file cannot be written, before hours of work."
-    if str(path) not in STDOUT:
-        with _part(path, _target(path)): return False
-    return True
+    if _is_stdout(path): return True
+    with _part(path, _target(path)): return False
 
 # %% ../nbs/72_files.ipynb #bcfa4d9f
 def _write_stdout(path, content):
@@ -73,17 +85,28 @@ def _write_stdout(path, content):
     except OSError as e: raise SirenbookFileError(f"{path}: {os_reason(e)}") from None
     except ValueError as e: raise SirenbookFileError(f"{path}: takes no bytes ({e})") from None
 
+# %% ../nbs/72_files.ipynb #ac230b26
+def _is_alike(part, real):
+    "Give a file the owner and permissions of another; whether it can take the other's place."
+    try:
+        ours, there = part.stat(), real.stat()
+        if (ours.st_uid, ours.st_gid) != (there.st_uid, there.st_gid):
+            os.chown(part, there.st_uid, there.st_gid)
+        part.chmod(stat.S_IMODE(there.st_mode))
+        return there.st_nlink == 1
+    except OSError: return False
+
 def atomic_write(
     path,     # the file; `-` and `/dev/stdout` are standard output
     content,  # its bytes, or a function that writes a file, given a path with the same suffix
 ):
     "Write a file under a temporary name and rename it once it is complete."
-    if str(path) in STDOUT: return _write_stdout(path, content)
+    if _is_stdout(path): return _write_stdout(path, content)
     with _part(path, real := _target(path)) as part:
         if callable(content): content(part)
         else: part.write_bytes(content)
-        if real.exists(): shutil.copymode(real, part)
-        part.replace(real)
+        if not real.exists() or _is_alike(part, real): part.replace(real)
+        else: shutil.copyfile(part, real)
 
 # %% ../nbs/72_files.ipynb #f9a7b847
 _SPECIAL = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
@@ -203,12 +226,13 @@ def n_cores() -> int:
     "How many cores this process may use."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
-# %% ../nbs/72_files.ipynb #cdbf23ad
+# %% ../nbs/72_files.ipynb #3d7ce029
 _WORKER = """import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it stops it
 from sirenbook.files import _serve_worker
 _serve_worker(*sys.argv[1:])"""
 
+# %% ../nbs/72_files.ipynb #cdbf23ad
 def _serve_worker(make, arguments):
     "The loop of a worker process: reads an item per line, writes its notes and its result."
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -1,5 +1,5 @@
 """Every door checks the samples it is given, and one detector serves many threads."""
-import copy, os, pickle, subprocess, sys
+import copy, io, os, pickle, subprocess, sys, tracemalloc, warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +8,7 @@ from shared import ROOT, complains, fresh, write
 from sirenbook.audio import SR, check_wav
 from sirenbook.detector import Detector
 from sirenbook.errors import SirenbookWarning
+from sirenbook.recordings import CLASSES, load_dataset
 from sirenbook.signals import tone
 from sirenbook.viewing import play
 
@@ -93,14 +94,84 @@ def test_a_siren_in_antiphase_is_found(detector, siren, tmp_path):
     path = write(tmp_path/"both.wav", both)
     with pytest.warns(SirenbookWarning, match="cancel"): assert detector.events(path, threshold=.5)
 
+def in_blocks(detector, wav, size):
+    "The scores of a sound that arrives in blocks of this size."
+    stream = detector.stream(SR)
+    with pytest.warns(SirenbookWarning, match="cancel"):
+        parts = [stream.push(wav[i:i + size]).probability for i in range(0, len(wav), size)]
+        parts.append(stream.finish().probability)
+    assert stream.seconds == len(wav) / SR
+    return np.concatenate(parts)
+
 def test_blocks_of_any_size_choose_the_same_channel(detector, siren):
     wav = np.concatenate([np.stack([siren, 0.5 * siren], 1), np.stack([siren, -siren], 1)])
     with pytest.warns(SirenbookWarning, match="cancel"): whole = detector.score(wav).probability
     for size in (700, 16_000, 25_001):
-        stream = detector.stream(SR)
-        with pytest.warns(SirenbookWarning, match="cancel"):
-            parts = [stream.push(wav[i:i + size]).probability for i in range(0, len(wav), size)]
-        assert np.allclose(np.concatenate([*parts, stream.finish().probability]), whole, atol=1e-4)
+        assert np.allclose(in_blocks(detector, wav, size), whole, atol=1e-4)
+
+@pytest.mark.parametrize("start", [0, 3000, 40_000, 44_444])
+def test_antiphase_that_begins_at_any_time(detector, siren, start):
+    "In blocks as at once, no tenth of a second of the siren is lost, and one sentence says so."
+    quiet = np.random.default_rng(0).normal(0, .001, (start, 2)).astype(np.float32)
+    wav = np.concatenate([quiet, np.stack([siren[:-777], -siren[:-777]], 1)])
+    with pytest.warns(SirenbookWarning, match="cancel") as warned: found = detector.detect(wav, .5)
+    assert len(warned) == 1
+    for size in (160, 1600, 9999): assert np.allclose(
+        in_blocks(detector, wav, size), found.scores.probability, atol=1e-4)
+    (first, *_), = found.events
+    (expected, *_), = detector.events(wav[:, 0], .5)
+    assert abs(first - expected) < 0.11
+
+def test_wind_in_two_microphones_cancels_nothing(detector):
+    "It is slow and not the same in both, so that for a tenth of a second it may seem to."
+    wind = np.cumsum(np.random.default_rng(0).normal(0, .001, (20 * SR, 2)), 0) % 1 - .5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector.score(.5 * np.sin(2 * np.pi * wind).astype(np.float32))
+
+@pytest.mark.parametrize("then", [1, 2, 7])
+def test_the_number_of_channels_may_change(detector, siren, then):
+    "After a second in which the last of six channels was heard alone."
+    six = np.zeros((SR, 6), np.float32)
+    six[:, 4], six[:, 5] = .9 * siren[:SR], -siren[:SR]
+    stream = detector.stream(SR)
+    with pytest.warns(SirenbookWarning, match="cancel"): stream.push(six)
+    more = [stream.push(np.zeros((SR + 5, then), np.float32)) for _ in range(3)]
+    assert stream.bad_blocks == 0 and stream.seconds == (4 * SR + 15) / SR and len(more[0].times)
+    stream.finish()
+    assert stream.seconds == (4 * SR + 15) / SR
+
+def test_a_gap_and_a_bad_block_keep_what_arrived_before(detector, siren):
+    both = np.stack([siren, siren], 1)[:SR + 777]             # 777 samples wait for more
+    for broken in (lambda s: s.gap(.5), lambda s: s.push(np.full((SR // 2, 2), np.nan))):
+        stream, alone = detector.stream(SR), detector.stream(SR)
+        parts = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for s, wav in ((stream, both), (alone, both[:, 0])):
+                found = [s.push(wav), broken(s), s.push(wav), s.finish()]
+                parts.append(np.concatenate([f.probability for f in found]))
+        assert np.allclose(*parts, atol=1e-4) and stream.seconds == alone.seconds
+
+
+# ---- open files
+
+@pytest.mark.parametrize("kind", ["BytesIO", "open file"])
+def test_the_detector_takes_what_load_wav_takes(detector, siren, kind, tmp_path):
+    path = write(tmp_path/"a.wav", siren)
+    def file(): return io.BytesIO(path.read_bytes()) if kind == "BytesIO" else open(path, "rb")
+    with file() as f: found = detector.score(f)
+    assert np.array_equal(found.probability, detector.score(path).probability)
+    with file() as f: assert detector.events(f) == detector.events(path)
+    with file() as f, complains("16000", "8000", "leave sr out"): detector.score(f, sr=8000)
+    write(path, np.zeros(9), 3000)
+    with file() as f, complains("3000", "4000"): detector.score(f)
+
+def test_open_files_that_cannot_be_read(detector, tmp_path):
+    path = tmp_path/"a.txt"
+    path.write_text("buy milk")
+    with open(path) as text, complains("mode 'rb'"): detector.score(text)
+    with complains("sound"): detector.score(io.BytesIO(b"buy milk"))
 
 
 # ---- a model of one's own
@@ -133,13 +204,80 @@ def test_a_model_that_gives_no_probability():
     from sirenbook.training import evaluate
     with complains("sigmoid"): evaluate(own_model(activation=None), (X * 100, Y))
 
-def test_a_detector_of_one_clip_a_class(tmp_path):
-    pytest.importorskip("tensorflow")
-    for k, c in enumerate(("emergency", "non-emergency")):
-        write(tmp_path/"mine"/c/"1.wav", tone(500 + 400 * k, 4))
+def train_detector(tmp_path, *words):
+    "What the command says on stderr, and its exit code."
     done = subprocess.run(
-        [sys.executable, "-m", "sirenbook", "train", "detector", "--esvs", "mine", "--hours", ".01",
+        [sys.executable, "-m", "sirenbook", "train", "detector", *words, "--hours", ".01",
          "--out", "out"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=200)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "sirenbook: every part needs windows with a siren and windows without" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path/"out/ablation").exists()
+    return done.stderr, done.returncode
+
+def tones(folder, n, source=None):
+    "A data set of `n` clips a class, all of one source if it is given."
+    rows = [f"{c}/{i}.wav,{c},{c}{i},{source}" for c in CLASSES for i in range(n)]
+    for k, c in enumerate(CLASSES):
+        for i in range(n): write(folder/c/f"{i}.wav", tone(500 + 400 * k + 50 * i, 4))
+    if source: (folder/"manifest.csv").write_text(
+        "\n".join(["file,label,group,source", *rows]) + "\n")
+
+@pytest.mark.parametrize("which", ["--esvs", "--roadside"])
+def test_a_detector_of_one_clip_a_class(tmp_path, which):
+    pytest.importorskip("tensorflow")
+    tones(tmp_path/"mine", 1)
+    if which == "--esvs": tones(tmp_path/"streets", 2)
+    said, code = train_detector(tmp_path, which, "mine", *(
+        ["--roadside", "streets"] if which == "--esvs" else []))
+    assert code == 1 and "sirenbook: mine: needs two groups of each class" in said, said
+
+def test_real_clips_of_one_source_are_refused_before_training(tmp_path):
+    pytest.importorskip("tensorflow")
+    tones(tmp_path/"streets", 2)
+    tones(tmp_path/"real", 3, "somewhere")
+    said, code = train_detector(tmp_path, "--roadside", "streets", "--street", "real")
+    assert code == 1 and "sirenbook: real: needs clips of each class from two sources" in said, said
+
+
+# ---- none, and many
+
+def test_no_chunks_give_no_predictions():
+    pytest.importorskip("tensorflow")
+    from sirenbook.networks import SAMPLES, SPECTROGRAM, cnn
+    from sirenbook.training import predict
+    for shape in (SAMPLES, SPECTROGRAM):
+        assert predict(cnn(shape), np.zeros((0, 2 * SR), np.float32)) == []
+
+@pytest.mark.parametrize("sr", [10 ** 9, 2 ** 31, 1e300, np.inf])
+def test_a_rate_beyond_all_rates(sr, tmp_path):
+    tones(tmp_path/"mine", 1)
+    for name in ("roadside", tmp_path/"mine"):
+        with complains("sr is"): load_dataset(name, sr=sr)
+
+def test_eight_threads_leave_stderr_open():
+    "In a process of its own, because stderr belongs to all of it."
+    said = subprocess.run([sys.executable, "-c", """
+import os
+from concurrent.futures import ThreadPoolExecutor
+from sirenbook.detector import Detector
+before = os.fstat(2)
+with ThreadPoolExecutor(8) as pool: list(pool.map(lambda k: Detector.pretrained(), range(200)))
+assert os.path.samestat(before, os.fstat(2))
+os.write(2, b"still open")"""], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+        timeout=100)
+    assert said.returncode == 0 and said.stderr == b"still open", said
+
+def test_lazy_inputs_keep_samples_and_not_spectrograms():
+    pytest.importorskip("tensorflow")
+    from sirenbook.chunks import chunk
+    from sirenbook.networks import SPECTROGRAM, LazyInputs, inputs
+    chunks = chunk(np.random.default_rng(0).normal(0, .1, 60 * SR).astype(np.float32), hop=.1)
+    whole = len(chunks) * np.prod(SPECTROGRAM) * 4              # bytes of all inputs, 75 MB
+    LazyInputs(chunks[:2], SPECTROGRAM)
+    tracemalloc.start()
+    try:
+        X = LazyInputs(chunks, SPECTROGRAM)
+        for i in range(0, len(X), 32): np.asarray(X[i:i + 32])
+        _, peak = tracemalloc.get_traced_memory()
+    finally: tracemalloc.stop()
+    assert X.shape == (len(chunks), *SPECTROGRAM) and peak < whole / 3, (peak, whole)
+    assert np.allclose(np.asarray(X[:3]), inputs(chunks[:3], SPECTROGRAM), atol=1e-4)

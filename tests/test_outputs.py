@@ -10,6 +10,7 @@ from sirenbook.cli import main
 from sirenbook.detector import Detector
 from sirenbook.errors import SirenbookFileError, SirenbookWarning, warn
 from sirenbook.files import atomic_write, check_output, run_workers, special_file
+from sirenbook.recordings import load_dataset
 from test_sounds import CUT, SECONDS, START, corpus
 
 PROGRAM = [sys.executable, "-m", "sirenbook"]
@@ -17,8 +18,8 @@ ENV = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_N
 
 def program(*words, **kwargs):
     "The command in a process of its own."
-    return subprocess.run([*PROGRAM, *map(str, words)], env=ENV, timeout=60, stderr=subprocess.PIPE,
-                          **{"stdout": subprocess.PIPE, "stdin": subprocess.DEVNULL} | kwargs)
+    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.run([*PROGRAM, *map(str, words)], env=ENV, timeout=60, **usual | kwargs)
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch): monkeypatch.chdir(tmp_path)
@@ -107,6 +108,51 @@ def test_a_temporary_name_that_nobody_has(sound, monkeypatch):
     assert Path(f".{bytes(8).hex()}.part.out.csv").read_text() == "precious"
     assert Path("out.csv").read_bytes() == b"again"
 
+def test_a_file_with_two_names_keeps_both(sound):
+    "A hard link: whoever opens it by the other name finds the new table too."
+    Path("a.csv").write_text("old, and longer than what comes" * 99)
+    os.link("a.csv", "b.csv")
+    os.link("a.csv", "c.csv")
+    before = Path("a.csv").stat().st_ino
+    assert main(["detect", "a.wav", "--csv", "a.csv"]) == 0
+    assert Path("a.csv").stat().st_ino == Path("b.csv").stat().st_ino == before
+    text = Path("b.csv").read_text()
+    assert text.startswith("file,start,") and "longer" not in text and len(content()) == 4
+    atomic_write("c.csv", lambda part: part.write_bytes(b"of a function"))
+    assert Path("a.csv").read_bytes() == b"of a function"
+    def interrupted(part): part.write_bytes(b"ha"); raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): atomic_write("a.csv", interrupted)
+    assert Path("a.csv").read_bytes() == b"of a function"       # the last step was not reached
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
+                    reason="only root can give files away, so nothing was tried")
+def test_a_file_of_another_owner_stays_theirs(sound):
+    Path("a.csv").write_text("old")
+    os.chown("a.csv", 12345, 54321)
+    Path("a.csv").chmod(0o640)
+    assert main(["detect", "a.wav", "--csv", "a.csv"]) == 0
+    now = Path("a.csv").stat()
+    assert (now.st_uid, now.st_gid, now.st_mode & 0o777) == (12345, 54321, 0o640)
+    assert Path("a.csv").read_text().startswith("file,start,")
+
+def test_a_file_keeps_its_permissions():
+    Path("a.csv").write_text("old")
+    for mode in (0o600, 0o664, 0o755):
+        Path("a.csv").chmod(mode)
+        atomic_write("a.csv", b"new")
+        assert Path("a.csv").stat().st_mode & 0o777 == mode
+
+def test_a_file_that_this_user_may_not_write_is_kept(sound, monkeypatch, capsys):
+    "Though its owner may, and though the folder would let it be replaced."
+    Path("theirs.csv").write_text("precious")
+    usual = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **how: (
+        False if Path(path).name == "theirs.csv" else usual(path, mode, **how)))
+    assert main(["detect", "a.wav", "--csv", "theirs.csv"]) == 2
+    assert "is read-only" in complaint(capsys)
+    with complains("read-only", kind=SirenbookFileError): atomic_write("theirs.csv", b"")
+    assert Path("theirs.csv").read_text() == "precious"
+
 def test_new_files_have_the_permissions_of_new_files():
     Path("plain").write_text("")
     atomic_write("ours", b"")
@@ -144,6 +190,32 @@ def test_the_table_on_standard_output(name, redirected, sound):
     assert done.returncode == 0 and not done.stderr and os.lstat("/dev/stdout") == before
     assert table[0].startswith("file,start,") and table[1].startswith("a.wav,") and len(table) == 2
     assert {p.name for p in Path().iterdir()} == {"a.wav", "kept.txt"}
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="there is no /dev/fd/1 here")
+@pytest.mark.parametrize("name", ["/dev/fd/1", "/proc/self/fd/1", "/dev/fd/2", "kept.txt",
+                                  "link.txt"])
+def test_other_names_of_standard_output(name, sound):
+    "What leads to the file into which the lines go is standard output: nothing in it is lost."
+    if not os.path.exists(name) and name[0] == "/": pytest.skip(f"there is no {name} here")
+    Path("kept.txt").write_text("before\n")
+    Path("link.txt").symlink_to("kept.txt")
+    with open("kept.txt", "ab") as file: done = program(
+        "detect", "a.wav", "nowhere.wav", "--csv", name, stdout=file, stderr=subprocess.STDOUT)
+    first, *lines = Path("kept.txt").read_text().splitlines()
+    assert done.returncode == 1 and first == "before" and len(lines) == 4, lines
+    assert lines[0] == "sirenbook: nowhere.wav: there is no such file"
+    assert lines[1].startswith("file,start,") and lines[2].startswith("a.wav,")
+    assert {p.name for p in Path().iterdir()} == {"a.wav", "kept.txt", "link.txt"}
+    if name[0] == "/" and name[-1] == "1":                     # also through a pipe
+        assert program("detect", "a.wav", "--csv", name).stdout.startswith(b"file,start,")
+
+def test_the_file_of_the_messages_is_refused(sound):
+    "Of standard error, where that is a file of its own."
+    with open("err.txt", "wb") as file:
+        done = program("detect", "a.wav", "--csv", "err.txt", stderr=file)
+    assert done.returncode == 2 and not done.stdout
+    [line] = Path("err.txt").read_text().splitlines()
+    assert line.startswith("sirenbook: err.txt: ") and "standard error" in line
 
 def test_the_picture_on_standard_output(sound):
     pytest.importorskip("matplotlib")
@@ -249,6 +321,52 @@ def test_a_folder_without_sounds_says_so(name, capsys):
     assert main(["detect", "street", "--json", "--csv", "a.csv"]) == 1
     [a] = json.loads(capsys.readouterr().out)
     assert all("holds no sound file" in x for x in (a["error"], Path("a.csv").read_text()))
+
+
+@pytest.fixture
+def unreadable(monkeypatch):
+    "Two folders that may not be read, in one that may."
+    for name in ("a", "b/secret/c", "deep/private/d", "deep/e"): write(Path(f"street/{name}.wav"))
+    usual = os.scandir
+    def scandir(path="."):
+        if os.path.basename(os.fspath(path)) in ("secret", "private"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return usual(path)
+    monkeypatch.setattr(os, "scandir", scandir)                 # root may read everything
+    return ["street/b/secret", "street/deep/private"]
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_folder_that_may_not_be_read_costs_its_files_only(workers, unreadable, capsys):
+    assert main(["detect", "street", "--workers", workers]) == 1
+    out, err = capsys.readouterr()
+    assert [line.split(": ")[0] for line in out.splitlines()] == ["street/a.wav",
+                                                                  "street/deep/e.wav"]
+    for line, folder in zip(err.splitlines(), unreadable, strict=True):
+        assert line == f"sirenbook: {folder}: cannot be read (Permission denied); "\
+                       "no file in it is heard"
+    assert main(["detect", "street", "--json"]) == 1
+    found = {a["file"]: a for a in json.loads(capsys.readouterr().out)}
+    assert {*found} == {*unreadable, "street/a.wav", "street/deep/e.wav"}
+    assert all(("error" in a) == (name in unreadable) for name, a in found.items())
+    assert main(["detect", unreadable[0]]) == 1                 # named itself
+    assert complaint(capsys).startswith(f"sirenbook: {unreadable[0]}: cannot be read")
+
+def test_a_data_set_with_a_folder_that_may_not_be_read_is_refused(unreadable):
+    Path("street").rename("emergency")
+    write(Path("non-emergency/z.wav"))
+    with complains("emergency/b/secret", "cannot be read"): load_dataset(".")
+
+def test_a_link_to_a_folder_above_is_followed(capsys):
+    "Its other folders are heard, each file once, and the circle ends."
+    for name in ("day1/a", "day2/b", "day2/deep/c", "d"): write(Path(f"all/{name}.wav"))
+    Path("all/day1/up").symlink_to("..")
+    Path("all/day2/deep/back").symlink_to(Path("all").resolve())
+    assert main(["detect", "all/day1"]) == 0
+    out, err = capsys.readouterr()
+    heard = [line.split(": ")[0] for line in out.splitlines()]
+    assert not err and sorted(os.path.realpath(p) for p in heard) == sorted(
+        str(p.resolve()) for p in Path("all").glob("**/*.wav"))
+    assert main(["detect", "all"]) == 0 and len(capsys.readouterr().out.splitlines()) == 4
 
 
 # ---- a damaged file is heard to its end, with a sentence
