@@ -88,7 +88,7 @@ class SegmentFile(io.RawIOBase):
 def _tag_size(source, at):
     "The size of the tag that begins here (ID3, APE, Lyrics3); 0 if none does."
     b = source.read(at, 32)
-    if b[:3] == b"ID3" and len(b) > 9 and max(b[6:10]) < 128:
+    if b[:3] == b"ID3" and len(b) > 9 and b[3] < 9 and max(b[4], *b[6:10]) < 128:
         return 10 + sum(v << 7 * i for i, v in enumerate(b[9:5:-1])) + (b[5] & 16 and 10)
     if b[:3] == b"TAG": return 128
     if b[:8] == b"APETAGEX" and len(b) == 32:
@@ -100,13 +100,15 @@ def _tag_size(source, at):
 def _tags_end(source, at):
     "Where the tags that begin here end."
     while size := _tag_size(source, at): at += size
-    return min(at, source.size)
+    return min(at, source.size)          # the last one may be cut off
 
 def _before_tags(source, start, stop):
     "Where the tags begin that end here; here, if there are none."
     at = max(start, stop - (1 << 20))
     for found in re.finditer(rb"ID3|TAG|APETAGEX|LYRICSBEGIN", source.read(at, stop - at)):
-        if _tags_end(source, at + found.start()) == stop: return at + found.start()
+        end = tag = at + found.start()
+        while end < stop and (size := _tag_size(source, end)): end += size
+        if end == stop: return tag       # exactly: sound may hold such letters by chance
     return stop
 
 # %% ../nbs/79_containers.ipynb #609af2ae

@@ -279,6 +279,15 @@ def test_a_flac_within_the_description_of_another_is_no_sound():
     wav, text = hear(io.BytesIO(whole))
     assert not text and is_whole(wav)
 
+@pytest.mark.parametrize("letters", [b"ID3\x8e\xcb\xce>%E5", b"ID3\4\0\0\x7f\x7f\x7f\x7f", b"TAG",
+                                     b"LYRICSBEGIN", b"APETAGEX"])
+def test_letters_in_the_sound_are_no_tag(letters):
+    flac = written("FLAC")
+    block = b"test" + letters + bytes(64)
+    changed = flac[:42] + b"\2" + len(block).to_bytes(3) + block + flac[42:]
+    with warnings.catch_warnings(action="error"):
+        assert np.array_equal(load_wav(io.BytesIO(changed)), load_wav(io.BytesIO(flac)))
+
 def test_two_oggs_at_the_same_time():
     "Their pages alternate; the second sound is not decoded, and counted."
     def pages(content):
