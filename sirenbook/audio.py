@@ -371,15 +371,15 @@ def find_sounds(
     folder,              # searched with all folders inside it
     suffixes=SUFFIXES,   # of the files wanted, in small letters
     *,
-    refuse=None,         # called with a folder that cannot be read, and why; None raises an error
+    on_unreadable=None,  # called with a folder that cannot be read, and why; else an error
 ) -> list:               # of Path, in order
     "The sound files in a folder; what is hidden is left out, and what is linked is not."
     found, seen, root = [], set(), os.path.realpath(folder)
     def unread(e):
         if isinstance(e, FileNotFoundError): return
         why = f"{e.filename}: {os_reason(e, 'read')}"
-        if refuse is None: raise SirenbookFileError(why) from None
-        refuse(Path(e.filename), why)
+        if on_unreadable is None: raise SirenbookFileError(why) from None
+        on_unreadable(Path(e.filename), why)
     for at, inside, names in os.walk(folder, onerror=unread, followlinks=True):
         if (real := os.path.realpath(at)) in seen: inside.clear(); continue    # a circle of links
         seen.add(real)

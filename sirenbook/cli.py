@@ -71,7 +71,7 @@ def _recordings(names):
         unread = []
         refuse = lambda at, why: unread.append((at, f"{why}; no file in it is heard"))
         inside = [Path(name)]
-        if os.path.isdir(name): inside = find_sounds(Path(name), suffixes, refuse=refuse)
+        if os.path.isdir(name): inside = find_sounds(Path(name), suffixes, on_unreadable=refuse)
         found += unread + [(path, _not_a_file(path)) for path in inside] or [
             (Path(name), f"{name}: holds no sound file ({', '.join(SUFFIXES)})")]
     return found

@@ -136,7 +136,7 @@ def _chunk(source, kind, at):
     [size] = struct.unpack(kind.size, head[n:])
     return head[:n], at + len(head), size - kind.counted
 
-_TEXTS = (rb"LIST|id3 |ID3 |bext|cue |smpl|iXML|axml|_PMX|PEAK|afsp|TAG|APETAGEX"    # no sound
+_NO_SOUND = (rb"LIST|id3 |ID3 |bext|cue |smpl|iXML|axml|_PMX|PEAK|afsp|TAG|APETAGEX"    # no sound
           rb"|JUNK|junk|FLLR|PAD |fact|inst|acid|minf|elm1|regn|umid|ANNO|NAME|AUTH|COMT|MARK")
 
 def _begins(source, at):
@@ -157,14 +157,14 @@ def _more_sound(source, kind, at, cut=False):
         if not re.fullmatch(rb"[ -~]{4}", name[:4]) or size < 0: return None
         if name == kind.name: found.append(at)
         at = body + size + -(body + size) % kind.align
-    cut = cut and (name == kind.name or re.match(_TEXTS, name))
+    cut = cut and (name == kind.name or re.match(_NO_SOUND, name))
     return found if cut or at <= source.size + 1 else None
 
 # %% ../nbs/79_containers.ipynb #b43c2f52
 def _sound_end(source, kind, at):
     "Where the sound ends that begins here, in a file whose sizes are wrong."
     start = max(at, source.size - (1 << 20))
-    for found in re.finditer(_TEXTS, source.read(start, source.size - start)):
+    for found in re.finditer(_NO_SOUND, source.read(start, source.size - start)):
         if _more_sound(source, kind, start + found.start()) == []: return start + found.start()
     return source.size
 
@@ -399,7 +399,7 @@ def _mp3_segment(source, starts, stop, frame, n, stated):
     return Segment(starts[1], stop, head, n * frame.samples, "samples")
 
 # %% ../nbs/79_containers.ipynb #ac5ad85e
-def _found(source):
+def _first_file(source):
     "Segments of the file that begins the source, unused bytes, and where a joined file begins."
     magic = source.read(0, 4)
     if magic == b"fLaC": return _flac_segments(source)
@@ -417,7 +417,7 @@ def find_segments(
     segments, all_unused, start = [], 0, _tags_end(source, 0)
     while start is not None:
         rest = Source(SegmentFile(source, Segment(start, source.size))) if start else source
-        found = _found(rest)
+        found = _first_file(rest)
         if found is None and not segments: return None
         more, n_unused, joined = found or ([Segment(0, rest.size)], 0, None)
         segments += [k._replace(start=k.start + start, stop=k.stop + start) for k in more]

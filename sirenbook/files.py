@@ -86,7 +86,7 @@ def _write_stdout(path, content):
     except ValueError as e: raise SirenbookFileError(f"{path}: takes no bytes ({e})") from None
 
 # %% ../nbs/72_files.ipynb #ac230b26
-def _is_alike(part, real):
+def _copy_owner_and_mode(part, real):
     "Give a file the owner and permissions of another; whether it can take the other's place."
     try:
         ours, there = part.stat(), real.stat()
@@ -105,7 +105,7 @@ def atomic_write(
     with _part(path, real := _target(path)) as part:
         if callable(content): content(part)
         else: part.write_bytes(content)
-        if not real.exists() or _is_alike(part, real): part.replace(real)
+        if not real.exists() or _copy_owner_and_mode(part, real): part.replace(real)
         else: shutil.copyfile(part, real)
 
 # %% ../nbs/72_files.ipynb #f9a7b847
