@@ -185,7 +185,8 @@ def _is_container(source, name):
     "Whether a file that the decoder does not know may be one that ffmpeg knows."
     start = source.read(0, 12)
     return (start[4:8] == b"ftyp" or Path(name).suffix.lower() in OTHER_SUFFIXES
-            or start.startswith((b"OggS", b"#!AMR", b"\x1aE\xdf\xa3", b"0&\xb2u")))
+            or start.startswith((b"OggS", b"RIFF", b"RF64", b"riff", b"#!AMR",
+                                 b"\x1aE\xdf\xa3", b"0&\xb2u")))
 
 def _piped(stdout, seconds):
     "Blocks of an AU stream of floats, and their rate."
@@ -376,7 +377,7 @@ def find_sounds(
     "The sound files in a folder; what is hidden is left out, and what is linked is not."
     found, seen, root = [], set(), os.path.realpath(folder)
     def unread(e):
-        if isinstance(e, FileNotFoundError): return
+        if isinstance(e, FileNotFoundError) and not os.path.islink(e.filename): return
         why = f"{e.filename}: {os_reason(e, 'read')}"
         if on_unreadable is None: raise SirenbookFileError(why) from None
         on_unreadable(Path(e.filename), why)
@@ -384,6 +385,9 @@ def find_sounds(
         if (real := os.path.realpath(at)) in seen: inside.clear(); continue    # a circle of links
         seen.add(real)
         inside[:] = sorted(name for name in inside if _wanted(at, name, root))
+        for path in (os.path.join(at, n) for n in sorted(names) if n[0] != "." and "." not in n):
+            try: os.stat(path)                     # a link to a folder that is not there
+            except OSError as e: unread(e)
         found += [Path(at, name) for name in names
                   if name[0] != "." and os.path.splitext(name)[1].lower() in suffixes]
     return sorted(found)

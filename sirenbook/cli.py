@@ -199,7 +199,8 @@ def _check_output(path, recordings):
         if check_output(path): return True
     except SirenbookFileError as e: raise SirenbookError(str(e)) from None
     names = path, os.path.realpath(path)
-    if names[1] in recordings or any(
+    same = lambda other: os.path.exists(other) and os.path.samefile(path, other)   # a hard link too
+    if os.path.exists(path) and any(map(same, recordings)) or any(
             n.lower().endswith((*SUFFIXES, *OTHER_SUFFIXES)) for n in names):
         raise SirenbookError(f"{path}: is a recording, or has the suffix of one; name another file")
     return False
@@ -220,7 +221,8 @@ def _check_outputs(args, paths):
     printed = [_check_output(p, set(map(real, paths))) for p in outputs]
     if sum(printed) + args.json > 1:
         raise SirenbookError("two results cannot both go to standard output; name a file for one")
-    if len(set(map(real, outputs))) < len(outputs):
+    if len(set(map(real, outputs))) < len(outputs) or len(outputs) > 1 and all(
+            map(os.path.exists, outputs)) and os.path.samefile(*outputs) and not any(printed):
         raise SirenbookError(f"{args.plot}: cannot be the table and the picture at once")
     if args.plot is not None: _check_plot(args.plot, printed[-1], len(paths))
     return any(printed)

@@ -8,6 +8,7 @@ __all__ = ['Source', 'Segment', 'SegmentFile', 'mpeg_segments', 'find_segments',
 # %% ../nbs/79_containers.ipynb #e43db148
 import io, os, re, struct
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 # %% ../nbs/79_containers.ipynb #966f5dbc
@@ -29,7 +30,9 @@ class Source:
         if (n := min(n, self.size - at)) <= 0: return b""
         if not self._at <= at <= at + n <= self._at + len(self._block):
             self._file.seek(at)
-            self._at, self._block = at, self._file.read(min(max(n, 1 << 16), self.size - at)) or b""
+            self._at, self._block = at, b""
+            while len(self._block) < n and (more := self._file.read(
+                    min(max(n, 1 << 16), self.size - at) - len(self._block))): self._block += more
         return self._block[at - self._at:at - self._at + n]
 
     def find(
@@ -94,13 +97,15 @@ def _tag_size(source, at):
     if b[:8] == b"APETAGEX" and len(b) == 32:
         size, _, flags = struct.unpack("<III", b[12:24])
         return size + 32 if flags & 1 << 29 else 32           # that of its header, or its footer
-    if b[:11] == b"LYRICSBEGIN": return source.find(b"LYRICS200", at) + 9 - at
+    if b[:11] == b"LYRICSBEGIN":
+        end = min(source.find(b"LYRICS200", at), source.find(b"LYRICSEND", at))
+        return end + 9 - at if end < source.size else 0
     return 0
 
 def _tags_end(source, at):
     "Where the tags that begin here end."
-    while size := _tag_size(source, at): at += size
-    return min(at, source.size)          # the last one may be cut off
+    while (size := _tag_size(source, at)) and at + size <= max(source.size, at + 128): at += size
+    return min(at, source.size)          # a short one at the end may be cut off
 
 def _before_tags(source, start, stop):
     "Where the tags begin that end here; here, if there are none."
@@ -164,7 +169,7 @@ def _more_sound(source, kind, at, cut=False):
 def _sound_end(source, kind, at):
     "Where the sound ends that begins here, in a file whose sizes are wrong."
     start = max(at, source.size - (1 << 20))
-    for found in re.finditer(_NO_SOUND, source.read(start, source.size - start)):
+    for found in islice(re.finditer(_NO_SOUND, source.read(start, source.size - start)), 300):
         if _more_sound(source, kind, start + found.start()) == []: return start + found.start()
     return source.size
 
@@ -339,19 +344,28 @@ def _followed(source, at, stop):
         if frame is None or frame.key != first.key: return False
     return True
 
+def _believed(source, at, stop):
+    "The size of the tag that begins here, if frames, another tag, zeros or the end follow; or 0."
+    size = _tag_size(source, at)
+    end, after = at + size, source.read(at + size, 4)
+    more = _frame(after) and _followed(source, end, stop) or _tag_size(source, end)
+    return size if end == stop or (more or after[:1] == b"\0" if end < stop else size < 129) else 0
+
 def _frames(source, at, stop):
     "Yield where each frame begins, what its head says, and the bytes before it that are in none."
-    skipped, key = 0, None
+    skipped, key, first = 0, None, True
     while at < stop:
         frame = _frame(source.read(at, 4))
         if frame and at + frame.size <= stop and (
                 frame.key == key or _followed(source, at, stop)):
             yield at, frame, skipped
+            first = False
             at, skipped, key = at + frame.size, 0, frame.key
-        elif size := _tag_size(source, at): at += size
+        elif size := _believed(source, at, stop): at += size
         else:
             after = min(stop, source.find(b"\xff", at + 1))
-            skipped, at, key = skipped + after - at, after, None
+            padding = source.read(at, min(after - at, 1 << 24)) if first or after == stop else b"?"
+            skipped, at, key = skipped + (after - at) * (padding.strip(b"\0") > b""), after, None
     yield stop, None, skipped
 
 # %% ../nbs/79_containers.ipynb #ccb9f22d
@@ -406,8 +420,10 @@ def _first_file(source):
     if magic == b"OggS": return _ogg_segments(source)
     if magic in _CHUNKS: return _chunk_segments(source, _CHUNKS[magic])
     if magic in (b".snd", b"dns."): return _au_segments(source)
-    if _frame(magic) and _followed(source, 0, source.size):
-        return (*mpeg_segments(source, 0, source.size), None)
+    is_mpeg = _frame(magic) and _followed(source, 0, source.size)
+    if is_mpeg or magic[:3] == b"ID3":                         # a tag that was cut off
+        segments, n_unused = mpeg_segments(source, 0, source.size)
+        if is_mpeg or n_unused < source.size / 2: return segments, n_unused, None
     return None
 
 def find_segments(
@@ -415,6 +431,7 @@ def find_segments(
 ):            # list of Segment, and how many bytes are in none; None for other formats
     "The parts of a file to decode one after another."
     segments, all_unused, start = [], 0, _tags_end(source, 0)
+    if start and not _begins(source, start) and source.read(start, 1) > b"\0": start = 0   # cut off
     while start is not None:
         rest = Source(SegmentFile(source, Segment(start, source.size))) if start else source
         found = _first_file(rest)
@@ -430,6 +447,7 @@ def _blocks_end(source, at, head, length):
     skip, n, order = head
     while at < source.size:
         if length and source.read(at, 1) == b"\0": return at + 1
+        if length and source.read(at, 1) > b"\x09": return at       # no kind of block
         at += skip + n + int.from_bytes(source.read(at + skip, n), order)
     return at
 

@@ -239,7 +239,7 @@ class _Mono:
 
     def _part(self, wav):
         "A tenth of a second, or less where the sound ends."
-        if wav.shape[1] == 1: return wav[:, 0]
+        if wav.shape[1] == 1 or not len(wav): return wav[:, 0]
         share = np.full(wav.shape[1], 1 / wav.shape[1], np.float32)
         steep = np.diff(wav, axis=0) * np.float32(self.sr / SR)   # without wind, rumble, offsets
         power, mono = np.einsum("ij,ij->j", steep, steep), steep @ share

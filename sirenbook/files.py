@@ -96,6 +96,19 @@ def _copy_owner_and_mode(part, real):
         return there.st_nlink == 1
     except OSError: return False
 
+def _copy_into(part, real):
+    "Give a file another content; where the disk has no room for it, the file stays as it was."
+    with open(part, "rb") as new, open(real, "r+b") as old:
+        size, wanted = real.stat().st_size, part.stat().st_size
+        try:
+            if wanted > size and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(old.fileno(), 0, wanted)
+        except OSError:
+            old.truncate(size)
+            raise
+        shutil.copyfileobj(new, old)
+        old.truncate()
+
 def atomic_write(
     path,     # the file; `-` and `/dev/stdout` are standard output
     content,  # its bytes, or a function that writes a file, given a path with the same suffix
@@ -106,7 +119,7 @@ def atomic_write(
         if callable(content): content(part)
         else: part.write_bytes(content)
         if not real.exists() or _copy_owner_and_mode(part, real): part.replace(real)
-        else: shutil.copyfile(part, real)
+        else: _copy_into(part, real)
 
 # %% ../nbs/72_files.ipynb #f9a7b847
 _SPECIAL = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",

@@ -122,6 +122,13 @@ def test_antiphase_that_begins_at_any_time(detector, siren, start):
     (expected, *_), = detector.events(wav[:, 0], .5)
     assert abs(first - expected) < 0.11
 
+@pytest.mark.parametrize("size", [1, 160, 512, 1024])
+def test_blocks_shorter_than_a_tenth_of_a_second(detector, siren, size):
+    "Antiphase that comes and goes: the second that it is held for is one of sound, not of blocks."
+    wav = np.stack([siren, np.where(np.arange(len(siren)) // 4000 % 4, siren, -siren)], 1)[:3 * SR]
+    with pytest.warns(SirenbookWarning, match="cancel"): whole = detector.score(wav).probability
+    assert np.allclose(in_blocks(detector, wav, size), whole, atol=1e-4)
+
 def test_wind_in_two_microphones_cancels_nothing(detector):
     "It is slow and not the same in both, so that for a tenth of a second it may seem to."
     wind = np.cumsum(np.random.default_rng(0).normal(0, .001, (20 * SR, 2)), 0) % 1 - .5

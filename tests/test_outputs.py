@@ -1,5 +1,5 @@
 """What `detect` is given and what it writes: outputs that destroy nothing, pipes, damaged files."""
-import io, json, os, subprocess, sys, threading
+import errno, io, json, os, subprocess, sys, threading
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +107,39 @@ def test_a_temporary_name_that_nobody_has(sound, monkeypatch):
     with complains("out.csv", kind=SirenbookFileError): atomic_write("out.csv", b"third")
     assert Path(f".{bytes(8).hex()}.part.out.csv").read_text() == "precious"
     assert Path("out.csv").read_bytes() == b"again"
+
+def test_a_second_name_of_a_recording_is_no_output(sound, capsys):
+    before = sound.read_bytes()
+    os.link(sound, "a.csv")
+    assert main(["detect", "a.wav", "--csv", "a.csv"]) == 2
+    assert "is a recording" in complaint(capsys)
+    assert sound.read_bytes() == Path("a.csv").read_bytes() == before
+
+def test_two_names_of_one_file_are_not_two_outputs(sound, capsys):
+    Path("a.csv").write_text("old")
+    os.link("a.csv", "a.png")
+    assert main(["detect", "a.wav", "--csv", "a.csv", "--plot", "a.png"]) == 2
+    assert "at once" in complaint(capsys) and Path("a.csv").read_text() == "old"
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room")
+def test_where_the_disk_is_full_a_file_with_two_names_stays(monkeypatch):
+    def full(fd, start, n):
+        os.truncate(fd, n - 1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    Path("a.csv").write_text("old")
+    os.link("a.csv", "b.csv")
+    with complains("a.csv", "disk is full"): atomic_write("a.csv", b"new and longer")
+    assert Path("a.csv").read_text() == Path("b.csv").read_text() == "old" and len(content()) == 2
+
+def test_links_that_lead_nowhere_are_named(sound, capsys):
+    "Such as to a drive that is not mounted."
+    Path("street").mkdir()
+    sound.rename("street/a.wav")
+    Path("street/usb").symlink_to("/no/such/drive")
+    assert main(["detect", "street"]) == 1
+    out, err = capsys.readouterr()
+    assert "a.wav: " in out and "street/usb: there is no such file" in err
 
 def test_a_file_with_two_names_keeps_both(sound):
     "A hard link: whoever opens it by the other name finds the new table too."

@@ -636,3 +636,41 @@ def test_whatever_is_changed_is_heard_or_refused(name, changes, head):
     for share, value in changes: content[int(share * (n - 1))] ^= value
     wav, text = hear(io.BytesIO(bytes(content)))
     assert wav is None or wav.dtype == np.float32 and np.abs(wav).max() <= 1
+
+def lyrics(end=b"LYRICSEND"): return b"LYRICSBEGIN" + b"[00:01]la\r\n" * 9 + end + ID3V1
+
+def cover(size): return b"ID3\3\0\0" + bytes(size >> 7 * i & 127 for i in (3, 2, 1, 0))
+
+@pytest.mark.parametrize("name", ["cbr.mp3", "VORBIS.ogg"])
+@pytest.mark.parametrize("tag", [lyrics(), cover(300_000) + b"\xd8" * 2000,
+                                 APE[:12] + struct.pack("<I", 900_000) + APE[16:32]])
+def test_a_tag_hides_no_sound_that_follows(name, tag):
+    one = corpus()[name]
+    wav, text = hear(io.BytesIO(one + tag + one))
+    assert len(wav) > 1.95 * SECONDS * 16000 or text
+    assert is_whole(wav[-SECONDS * 16000:]) or name != "cbr.mp3"
+
+def test_a_tag_that_was_cut_off_hides_no_sound():
+    one = corpus()["cbr.mp3"]
+    wav, text = hear(io.BytesIO(cover(len(one) + 3000) + b"\xd8" * 2000 + one + one))
+    assert len(wav) > 1.95 * SECONDS * 16000
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_zeros_around_an_mp3_are_not_lost_sound(where):
+    one = corpus()["cbr.mp3"]
+    padded = ID3V2 + bytes(3000) + one if where == "before" else one + bytes(3000)
+    wav, text = hear(io.BytesIO(padded))
+    assert is_whole(wav) and not text
+
+def test_many_small_chunks_do_not_take_long():
+    head = corpus()["PCM_16.wav"][:40] + b"\xff\xff\xff\x7f"
+    hear(io.BytesIO(head + b"LIST\0\0\0\0" * 20_000 + b"x" * 9))
+
+class Dribble(io.BytesIO):
+    "A file that gives few bytes at a time."
+    def read(self, n=-1): return super().read(min(n, 1000) if n >= 0 else 1000)
+
+@pytest.mark.parametrize("name", ["cbr.mp3", "PCM_16.flac", "PCM_16.caf", "PCM_16.wav"])
+def test_a_file_may_give_few_bytes_at_a_time(name):
+    wav, text = hear(Dribble(corpus()[name]))
+    assert is_whole(wav) and not text
