@@ -132,7 +132,7 @@ def test_after_a_long_loss_scores_are_dated_by_the_wall(street, both):
 # ---- what the chapter says
 
 def chapter():
-    cells = json.loads((NBS/"27_deployment.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((NBS/"28_deployment.ipynb").read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(c["source"]) for c in cells)
 
 def test_the_units_command_is_one_that_sirenbook_has(street):
