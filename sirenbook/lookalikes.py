@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOOKALIKES', 'lookalike']
 
-# %% ../nbs/22_lookalikes.ipynb #a5755455
+# %% ../nbs/22_lookalikes.ipynb #54f5cec7
 import numpy as np
 from .audio import SR
 from .errors import SirenbookError
@@ -15,7 +15,7 @@ from .noises import (
     repeat_pattern, resonances, scatter_events, shaped_noise, vocalisation)
 from .signals import times
 
-# %% ../nbs/22_lookalikes.ipynb #b22f6748
+# %% ../nbs/22_lookalikes.ipynb #0ac94048
 _MAKERS = {}   # name -> function (seconds, rng, sr) -> waveform, in the order of definition
 
 def _named(body):
@@ -40,22 +40,7 @@ def lookalike(
     start = np.clip(np.argmax(np.abs(wav)) - n // 2, 0, max(len(wav) - n, 0))
     return normalize_active_rms(wav[start if seconds < 2 else 0:][:n], sr)
 
-# %% ../nbs/22_lookalikes.ipynb #4d44b4e0
-def _swell(n_samples, rise=0.04, fall=0.15):
-    "0 to 1 to 0: the envelope of a note, rise and fall as shares of it."
-    return np.interp(np.linspace(0, 1, n_samples), [0, rise, 1 - fall, 1], [0, 1, 1, 0])
-
-def _vibrato(n_samples, rng, sr, depth=(0.003, 0.04)):
-    "A factor about 1 for a frequency: 4 to 7.5 swings a second."
-    swing = np.sin(2 * np.pi * log_uniform(rng, 4, 7.5) * times(n_samples, sr))
-    return np.exp(log_uniform(rng, *depth) * swing)
-
-def _repeated(wav, rng, sr, most, pause_s):
-    "The same sound 1 to `most` times, with pauses."
-    pause = np.zeros(round(log_uniform(rng, *pause_s) * sr))
-    return np.tile(np.append(wav, pause), int(log_uniform(rng, 1, most + 1)))
-
-# %% ../nbs/22_lookalikes.ipynb #e1312356
+# %% ../nbs/22_lookalikes.ipynb #85125a3a
 @_named
 def _wolf(seconds, rng, sr=SR):
     "One to five wolves: long glides of several turns, with a dozen overtones."
@@ -71,7 +56,7 @@ def _wolf(seconds, rng, sr=SR):
     return sum(log_uniform(rng, 0.2, 1) * scatter_events(seconds, rng, howl, (0.1, 3), sr)
                for _ in range(rng.integers(1, 6)))
 
-# %% ../nbs/22_lookalikes.ipynb #a1538c80
+# %% ../nbs/22_lookalikes.ipynb #5fbe3a28
 @_named
 def _loon(seconds, rng, sr=SR):
     "A diver on a lake: one to four nearly pure notes."
@@ -83,7 +68,22 @@ def _loon(seconds, rng, sr=SR):
                          harmonics=(1, 0.15, 0.05), breath=0.01) for hz in ups])
     return scatter_events(seconds, rng, wail, (0.3, 3), sr)
 
-# %% ../nbs/22_lookalikes.ipynb #d95e2f53
+# %% ../nbs/22_lookalikes.ipynb #f45fc8a0
+def _swell(n_samples, rise=0.04, fall=0.15):
+    "0 to 1 to 0: the envelope of a note, rise and fall as shares of it."
+    return np.interp(np.linspace(0, 1, n_samples), [0, rise, 1 - fall, 1], [0, 1, 1, 0])
+
+def _vibrato(n_samples, rng, sr, depth=(0.003, 0.04)):
+    "A factor about 1 for a frequency: 4 to 7.5 swings a second."
+    swing = np.sin(2 * np.pi * log_uniform(rng, 4, 7.5) * times(n_samples, sr))
+    return np.exp(log_uniform(rng, *depth) * swing)
+
+def _repeated(wav, rng, sr, most, pause_s):
+    "The same sound 1 to `most` times, with pauses."
+    pause = np.zeros(round(log_uniform(rng, *pause_s) * sr))
+    return np.tile(np.append(wav, pause), int(log_uniform(rng, 1, most + 1)))
+
+# %% ../nbs/22_lookalikes.ipynb #9fc914af
 @_named
 def _baby(seconds, rng, sr=SR):
     "A baby: cries of many melodies."
@@ -98,7 +98,7 @@ def _baby(seconds, rng, sr=SR):
                             rough=log_uniform(rng, 0.002, 0.06))
     return scatter_events(seconds, rng, cry, (0.1, 1), sr)
 
-# %% ../nbs/22_lookalikes.ipynb #366b9974
+# %% ../nbs/22_lookalikes.ipynb #7ff56a92
 @_named
 def _scream(seconds, rng, sr=SR):
     "One to four people who scream: high glides, rough in loudness."
@@ -113,7 +113,7 @@ def _scream(seconds, rng, sr=SR):
     return sum(log_uniform(rng, 0.3, 1) * scatter_events(seconds, rng, one, (0.1, 2), sr)
                for _ in range(rng.integers(1, 5)))
 
-# %% ../nbs/22_lookalikes.ipynb #3c0ebadb
+# %% ../nbs/22_lookalikes.ipynb #55a8594e
 @_named
 def _vendor(seconds, rng, sr=SR):
     "Street cries and chants: one to three people, syllables held long, with turns."
@@ -129,7 +129,7 @@ def _vendor(seconds, rng, sr=SR):
     return sum(log_uniform(rng, 0.3, 1) * scatter_events(seconds, rng, phrase, sr=sr)
                for _ in range(rng.integers(1, 4)))
 
-# %% ../nbs/22_lookalikes.ipynb #83b87154
+# %% ../nbs/22_lookalikes.ipynb #7707f4d6
 @_named
 def _cheer(seconds, rng, sr=SR):
     "A stadium: a roar, and many voices that hold."
@@ -144,7 +144,7 @@ def _cheer(seconds, rng, sr=SR):
         wav += log_uniform(rng, 0.1, 1) * voice * swell
     return wav
 
-# %% ../nbs/22_lookalikes.ipynb #fba2af5b
+# %% ../nbs/22_lookalikes.ipynb #6449f322
 @_named
 def _vuvuzela(seconds, rng, sr=SR):
     "One to eleven plastic horns, none quite in tune with another."
@@ -158,7 +158,7 @@ def _vuvuzela(seconds, rng, sr=SR):
         wav += blown * harmonic_tone(f0_hz, tube * rng.uniform(0.6, 1.3, 9), sr)
     return wav
 
-# %% ../nbs/22_lookalikes.ipynb #354f2d4b
+# %% ../nbs/22_lookalikes.ipynb #4072a0ae
 @_named
 def _pea_whistle(seconds, rng, sr=SR):
     "A referee's whistle: it jumps between two close pitches."
@@ -175,7 +175,7 @@ def _pea_whistle(seconds, rng, sr=SR):
         return _repeated(wav, rng, sr, 6, (0.05, 0.4))
     return scatter_events(seconds, rng, blast, sr=sr)
 
-# %% ../nbs/22_lookalikes.ipynb #9a81cfb1
+# %% ../nbs/22_lookalikes.ipynb #5b9ded7f
 @_named
 def _pealess_whistle(seconds, rng, sr=SR):
     "A whistle without a pea: three close tones that beat."
@@ -187,7 +187,7 @@ def _pealess_whistle(seconds, rng, sr=SR):
         return _repeated(wav, rng, sr, 6, (0.05, 0.4))
     return scatter_events(seconds, rng, blast, sr=sr)
 
-# %% ../nbs/22_lookalikes.ipynb #5a815614
+# %% ../nbs/22_lookalikes.ipynb #1a7b0275
 @_named
 def _theremin(seconds, rng, sr=SR):
     "A theremin, a slide or a singer: held notes and glides, with vibrato."
@@ -203,7 +203,7 @@ def _theremin(seconds, rng, sr=SR):
     vowel_hz = VOWELS_HZ[rng.integers(len(VOWELS_HZ))] * rng.uniform(0.9, 1.3)
     return filter_spectrum(wav, resonances(vowel_hz), sr)
 
-# %% ../nbs/22_lookalikes.ipynb #ebac7cb2
+# %% ../nbs/22_lookalikes.ipynb #d8a26285
 _SCALES = np.array([(0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)])   # major, minor; semitones
 
 @_named
@@ -220,7 +220,7 @@ def _held_chords(seconds, rng, sr=SR):
         return sum(voice(hz * (1 + side)) for hz in notes_hz for side in (-detune, detune))
     return place_events(seconds, [(s, chord()) for s in np.arange(0, seconds, length_s)], sr)
 
-# %% ../nbs/22_lookalikes.ipynb #c83aa487
+# %% ../nbs/22_lookalikes.ipynb #f268c1c2
 @_named
 def _horn_tune(seconds, rng, sr=SR):
     "Brass, or a musical car horn: a tune or an arpeggio, played once."
@@ -232,7 +232,7 @@ def _horn_tune(seconds, rng, sr=SR):
     def tune(): return np.concatenate([note(hz) for hz in melody(rng, rng.integers(4, 14), low_hz)])
     return scatter_events(seconds, rng, tune, sr=sr)
 
-# %% ../nbs/22_lookalikes.ipynb #38cac071
+# %% ../nbs/22_lookalikes.ipynb #badcfe89
 @_named
 def _synth_lead(seconds, rng, sr=SR):
     "Electronic music: a loop of bright notes, perhaps with a drum or a tone that climbs."
@@ -251,7 +251,7 @@ def _synth_lead(seconds, rng, sr=SR):
     climb_hz = glide_hz(len(wav), [low_hz, low_hz * rng.uniform(3, 8)])
     return 0.5 * wav + np.linspace(0, 1, len(wav)) * harmonic_tone(climb_hz, harmonics, sr)
 
-# %% ../nbs/22_lookalikes.ipynb #5aafc14d
+# %% ../nbs/22_lookalikes.ipynb #d6910fd7
 def _snare(seconds, step_s, rng, sr):
     "A burst of noise at every step."
     hit = lambda: rng.standard_normal(sr // 6) * np.exp(-times(sr // 6, sr) / 0.025)
@@ -271,7 +271,7 @@ def _toll(seconds, rng, sr=SR):
     return place_events(seconds, [(s + rng.uniform(-0.1, 0.1) * step_s, stroke())
                                   for s in starts_s if s < seconds], sr)
 
-# %% ../nbs/22_lookalikes.ipynb #8c91e43f
+# %% ../nbs/22_lookalikes.ipynb #1f5f4b21
 @_named
 def _squeal(seconds, rng, sr=SR):
     "A train: one to three squeals of wheels, brakes or motors over its rumble."
