@@ -397,7 +397,7 @@ def _steps(seconds):
     return STEP_S * (np.arange(int(seconds / STEP_S + 1e-9)) + 0.5)
 
 # %% ../nbs/19_roads.ipynb #92db4cb6
-def _siren_on(street, kind, siren):
+def _siren_on(street, kind, siren, program):
     "A siren on a vehicle: the received sound, its events, and its distance over time."
     seconds, rng, sr = street.seconds + _LEAD_S, street.rng, street.sr
     wav, parts = (program(seconds, rng, sr) if kind == "program"
@@ -445,6 +445,7 @@ def scene(
     *,
     snr_db=None,               # foreground's loudest second over the rest's median, dB; or drawn
     siren=siren,               # makes a siren of one kind: (kind, seconds, rng, sr) -> waveform
+    program=program,           # makes several: (seconds, rng, sr) -> waveform and its segments
     foreground=None,           # makes another foreground, no siren: (seconds, rng, sr) -> waveform
 ) -> Scene:
     "A randomly drawn street, with or without a siren, and its truth."
@@ -452,7 +453,7 @@ def scene(
     street, times_s = _Street(seconds, rng, sr), _steps(seconds)
     front, background = _draw_noises(rng, siren_kind)
     parts, rest = _background(street, background)
-    if siren_kind: wav, events, distance_m = _siren_on(street, siren_kind, siren)
+    if siren_kind: wav, events, distance_m = _siren_on(street, siren_kind, siren, program)
     else:
         wav = street.echo(street.made(foreground, seconds)) if foreground else street.place(front)
         events, distance_m = [], np.full(len(times_s), np.nan)
