@@ -423,8 +423,8 @@ COMMANDS.append(_add_listen)
 def _render_roadside(args):
     "Render street scenes, and print how many there are."
     from sirenbook.rendering import render_dataset
-    folder = render_dataset(args.out, args.hours, args.seed,
-                            seconds=args.seconds, clear=args.clear, workers=args.workers)
+    folder = render_dataset(args.out, args.hours, args.seed, seconds=args.seconds,
+                            clear=args.clear, world=args.world, workers=args.workers)
     n = len((folder / "manifest.csv").read_text(encoding="utf-8").splitlines()) - 1
     print(f"{folder}: {n} scenes of {args.seconds:g} s with their truth, "
           f"{n * args.seconds / 60:.1f} minutes in all")
@@ -440,6 +440,7 @@ def _add_dataset(commands):
     ask.add_argument("--seed", type=int, default=0, help="the same seed gives the same scenes (0)")
     ask.add_argument("--seconds", type=float, default=15, help="length of a scene (15)")
     ask.add_argument("--clear", action="store_true", help="scenes whose siren stands out")
+    ask.add_argument("--world", action="store_true", help="sirens of the world, look-alikes")
     ask.add_argument("--workers", type=int, help="number of processes (one per core)")
     ask.set_defaults(run=_render_roadside)
 

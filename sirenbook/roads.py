@@ -366,6 +366,14 @@ class _Street:
 
     def echo(self, wav): return wav if self.response is None else convolve(wav, self.response)
 
+    def made(self, make, seconds, *kind):
+        "The sound that a function makes, `(n_samples,)`."
+        wav, n = np.asarray(make(*kind, seconds, self.rng, self.sr)), round(seconds * self.sr)
+        if wav.shape != (n,) or wav.dtype.kind not in "fiu" or not np.isfinite(wav).all():
+            raise SirenbookError(f"a siren or foreground of {seconds} s must be a waveform of {n} "
+                                 f"finite real numbers, not {wav.dtype} {wav.shape}")
+        return wav
+
     def place(self, kind):
         "The received sound of a kind of noise at its place."
         if kind in noise_kinds("vehicle"):
@@ -389,11 +397,11 @@ def _steps(seconds):
     return STEP_S * (np.arange(int(seconds / STEP_S + 1e-9)) + 0.5)
 
 # %% ../nbs/19_roads.ipynb #92db4cb6
-def _siren_on(street, kind):
+def _siren_on(street, kind, siren, program):
     "A siren on a vehicle: the received sound, its events, and its distance over time."
     seconds, rng, sr = street.seconds + _LEAD_S, street.rng, street.sr
     wav, parts = (program(seconds, rng, sr) if kind == "program"
-                  else (siren(kind, seconds, rng, sr), [(kind, 0.0, seconds)]))
+                  else (street.made(siren, seconds, kind), [(kind, 0.0, seconds)]))
     wav, source = street.drive(wav, 40)
     arrives = lambda t: t + source.distance_m(t) / source.c - _LEAD_S
     end_s = float(street.seconds)
@@ -401,8 +409,8 @@ def _siren_on(street, kind):
     distance_m = source.distance_m(source.emission_s(_steps(street.seconds) + _LEAD_S))
     return wav, [SirenEvent(*span) for span in spans if span[1] < span[2]], distance_m
 
-# %% ../nbs/19_roads.ipynb #3377a292
-def _check_scene(seconds, siren_kind, sr):
+# %% ../nbs/19_roads.ipynb #688c2a75
+def _check_scene(seconds, siren_kind, sr, foreground):
     "Raise an error for a scene that cannot be made."
     if not 0.5 <= seconds < np.inf:
         raise SirenbookError(f"a scene lasts half a second or more, not {seconds} s")
@@ -411,8 +419,9 @@ def _check_scene(seconds, siren_kind, sr):
     if siren_kind not in ("", "program", *KINDS):
         raise SirenbookError(f"no siren is called {siren_kind!r}; there are "
                              f"{', '.join(KINDS)}, program, and '' for none")
+    if siren_kind and foreground:
+        raise SirenbookError("foreground is for scenes without a siren: leave siren_kind ''")
 
-# %% ../nbs/19_roads.ipynb #688c2a75
 def _loudest_second(power): return np.convolve(power, np.ones(10) / 10, "same").max()
 
 def _set_level(wav, level_db, power): return wav * 10 ** (level_db / 20) / np.sqrt(power + 1e-20)
@@ -435,20 +444,26 @@ def scene(
     sr:int=SR,                 # sample rate, Hz
     *,
     snr_db=None,               # foreground's loudest second over the rest's median, dB; or drawn
+    siren=siren,               # makes a siren of one kind: (kind, seconds, rng, sr) -> waveform
+    program=program,           # makes several: (seconds, rng, sr) -> waveform and its segments
+    foreground=None,           # makes another foreground, no siren: (seconds, rng, sr) -> waveform
 ) -> Scene:
     "A randomly drawn street, with or without a siren, and its truth."
-    _check_scene(seconds, siren_kind, sr)
+    _check_scene(seconds, siren_kind, sr, foreground)
     street, times_s = _Street(seconds, rng, sr), _steps(seconds)
     front, background = _draw_noises(rng, siren_kind)
     parts, rest = _background(street, background)
-    wav, events, distance_m = (_siren_on(street, siren_kind) if siren_kind else
-                               (street.place(front), [], np.full(len(times_s), np.nan)))
+    if siren_kind: wav, events, distance_m = _siren_on(street, siren_kind, siren, program)
+    else:
+        wav = street.echo(street.made(foreground, seconds)) if foreground else street.place(front)
+        events, distance_m = [], np.full(len(times_s), np.nan)
     if snr_db is None:
         snr_db = rng.uniform(-8, 20) if rng.uniform() < 0.85 else rng.uniform(20, 40)
     wav = _set_level(wav, snr_db, _loudest_second(band_power(wav, sr)) / np.median(rest))
     with np.errstate(divide="ignore"):
         over_rest_db = (10 * np.log10(band_power(wav, sr)[:len(times_s)] / rest) if siren_kind
                         else distance_m)
-    parts = {"siren" if siren_kind else front: wav} | parts
+    front = "siren" if siren_kind else "foreground" if foreground else front
+    parts = {front: wav} | parts
     mix = microphone(sum(parts.values()), rng, sr).astype(np.float32)
     return Scene(mix, parts, siren_kind, events, times_s, distance_m, over_rest_db)

@@ -1,5 +1,7 @@
 """Streets and their truth: the same from the same seed, and in agreement with their parts."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from shared import complains, fresh
@@ -7,7 +9,7 @@ from sirenbook import roads
 from sirenbook.errors import SirenbookError
 from sirenbook.noises import noise, noise_kinds
 from sirenbook.roads import FARTHEST_M, band_power, microphone, scene, street_response
-from sirenbook.sirens import KINDS
+from sirenbook.sirens import KINDS, siren
 
 SEEDS = range(6)
 
@@ -133,6 +135,39 @@ def test_impossible_lengths(seconds):
 @pytest.mark.parametrize("sr", [0, 1000, 7999, np.nan])
 def test_rates_too_low(sr):
     with complains("8000"): scene(2, np.random.default_rng(0), sr=sr)
+
+@pytest.mark.parametrize("seed", range(12))
+def test_sounds_of_the_caller_take_the_same_way(seed):
+    "The default sirens and noises, handed in as functions, give the same streets bit for bit."
+    kind = KINDS[seed % len(KINDS)]
+    assert np.array_equal(draw(seed, kind).mix, draw(seed, kind, siren=siren).mix)
+    plain = draw(seed)
+    front = next(iter(plain.parts))
+    if front not in noise_kinds("kerb"): return
+    own = draw(seed, foreground=partial(noise, front))
+    assert np.array_equal(own.mix, plain.mix) and next(iter(own.parts)) == "foreground"
+    assert not own.events and np.isnan(own.distance_m).all() and not own.siren
+
+def test_a_siren_of_the_caller():
+    asked = []
+    def steady(kind, seconds, rng, sr):
+        asked.append((kind, seconds, sr))
+        return np.sin(2 * np.pi * 900 * np.arange(round(seconds * sr)) / sr)
+    s = draw(1, "yelp", 2, siren=steady, sr=8000)
+    assert asked == [("yelp", 2.5, 8000)] and [e.kind for e in s.events] == ["yelp"]
+    power = np.abs(np.fft.rfft(s.parts["siren"])) ** 2
+    assert power[2 * 780:2 * 1020].sum() > 0.99 * power.sum()      # within Doppler's reach
+    assert np.array_equal(draw(1, "program").mix, draw(1, "program", siren=steady).mix)
+
+@pytest.mark.parametrize("wrong", [
+    lambda *_: np.ones(5), lambda *_: None, lambda *_: np.full(32000, np.nan), lambda *_: "moo",
+    lambda *_: np.ones((32000, 2)), lambda *_: np.ones(32000) * 1j])
+def test_what_is_no_sound_is_refused(wrong):
+    for kind, front in (("", dict(foreground=wrong)), ("wail", dict(siren=wrong))):
+        with complains("finite real numbers", kind=SirenbookError): draw(0, kind, 2, **front)
+
+def test_a_siren_leaves_no_room_for_a_foreground():
+    with complains("foreground", "siren"): draw(0, "wail", foreground=partial(noise, "dog"))
 
 def test_unknown_siren():
     with complains("'moo'", *KINDS): scene(2, np.random.default_rng(0), "moo")
