@@ -355,12 +355,12 @@ COMMANDS.append(_add_detect)
 # %% ../nbs/29_cli.ipynb #3b2005b6
 def _alarms(tracker, scores, on):
     "Time and probability of each event as it begins; `on` remembers whether one is on."
-    from sirenbook.detector import WINDOW_S, Scores
+    from sirenbook.detector import Scores
     for k in range(len(scores.times)):
         if tracker.push(Scores(scores.times[k:k + 1], scores.probability[k:k + 1])): on.clear()
         if tracker.current and not on:
             on.append(True)
-            yield float(scores.times[k]) + WINDOW_S / 2, float(scores.probability[k])
+            yield float(scores.times[k]), float(scores.probability[k])
 
 # %% ../nbs/29_cli.ipynb #147dc83a
 def _source(args):
@@ -384,9 +384,8 @@ def _source(args):
 # %% ../nbs/29_cli.ipynb #48386686
 def _listen(args):
     "Print a line when a siren begins, while the sound arrives."
-    from sirenbook.detector import EventTracker
     detector, threshold = _detector(args)
-    tracker, on = EventTracker(threshold), []
+    tracker, on = detector.tracker(threshold), []
     sr, blocks = _source(args)
     stream = detector.stream(sr)
     def report(scores):

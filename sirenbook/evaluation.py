@@ -6,9 +6,9 @@
 __all__ = ['MINUTE_S', 'THRESHOLDS', 'ALARM_COLUMNS', 'SIMULATED', 'REAL', 'PAUSE_S', 'PSDS_COLUMNS', 'LOGICS', 'SIREN_START_S',
            'AFTER_S', 'BLOCK', 'LATENCY_COLUMNS', 'UNSEEN_COLUMNS', 'siren_free_minute', 'siren_free_minutes',
            'false_alarms', 'operating_points', 'rate_interval', 'weights_name', 'load_alarms', 'clip_alarms',
-           'plot_alarms', 'merge_spans', 'audible_spans', 'threshold_events', 'threshold_curve', 'event_metrics',
-           'load_psds', 'onset_scenes', 'alarm_intervals', 'outcome', 'load_latency', 'latencies', 'latency_table',
-           'plot_latency', 'load_unseen', 'unseen_ranking', 'worst_clips', 'load_peers']
+           'plot_alarms', 'merge_spans', 'audible_spans', 'threshold_events', 'event_metrics', 'load_psds',
+           'onset_scenes', 'alarm_intervals', 'outcome', 'load_latency', 'latencies', 'latency_table', 'plot_latency',
+           'load_unseen', 'unseen_ranking', 'worst_clips', 'load_peers']
 
 # %% ../nbs/25_evaluation.ipynb #47743663
 import hashlib
@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 from .audio import SR, load_wav
-from .detector import HOP, HOP_FRAMES, Event, EventTracker, Scores, find_events
+from .detector import Event, Scores, find_events
+from .frames import Timing
 from .errors import SirenbookError, SirenbookFileError, progress, require
 from .files import atomic_write, read_csv
 from .recordings import CLASSES
@@ -63,7 +64,7 @@ def false_alarms(
     counts, seconds = np.zeros(len(thresholds), int), 0.0
     for wav in wavs:
         scores = detector.score(wav)
-        counts += [len(find_events(scores, t)) for t in thresholds]
+        counts += [len(find_events(scores, t, timing=detector.timing)) for t in thresholds]
         seconds += len(wav) / SR
     return [{"hours": round(seconds / 3600, 4), "threshold": t, "events": int(n)}
             for t, n in zip(thresholds, counts)]
@@ -171,26 +172,15 @@ def audible_spans(
 def threshold_events(
     scores:Scores,     # of a whole sound
     threshold:float,   # probability that makes an event, 0 to 1
+    seconds:float=np.inf,   # length of the sound, s
+    timing:Timing=Timing(), # of the network whose scores they are
 ) -> list:             # of detector.Event
-    "Each run of windows at or above the threshold is an event."
-    times, p = scores
-    on, half = np.flatnonzero(p >= threshold), HOP * HOP_FRAMES / SR / 2
+    "Each run of scores at or above the threshold is an event, where the scores stand."
+    times, p = np.asarray(scores.times, float), scores.probability
+    on = np.flatnonzero(p >= threshold)
     runs = np.split(on, np.flatnonzero(np.diff(on) > 1) + 1)
-    times = np.asarray(times, float).tolist()
-    start = lambda i: 0.0 if i == 0 else times[i] - half           # ends reach to the ends
-    end = lambda i: times[i] + (half if i < len(p) - 1 else 1.0)
-    return [Event(start(r[0]), end(r[-1]), float(p[r].max())) for r in runs if len(r)]
-
-def threshold_curve(
-    events_of,               # threshold -> list of Event
-    seconds:float,           # length of the sound, s
-    thresholds=THRESHOLDS,   # rising
-) -> np.ndarray:             # of each tenth of a second, `(n_tenths,)`
-    "The highest threshold at which an event covers each tenth of a second."
-    curve = np.zeros(round(seconds / STEP_S))
-    for t in thresholds:
-        for e in events_of(t): curve[round(e.start / STEP_S):round(e.end / STEP_S)] = t
-    return curve
+    return [Event(max(times[r[0]] - timing.hop_s, 0.0), float(times[r[-1]]), float(p[r].max()))
+            for r in runs if len(r)]
 
 # %% ../nbs/25_evaluation.ipynb #e2b538b0
 _STRICT, _LOOSE = 0.7, 0.1   # shares of overlap, as DCASE 2021 task 4 asks in its two scenarios
@@ -310,7 +300,7 @@ def alarm_intervals(
     thresholds,        # each from 0 to 1
 ) -> list:             # for each threshold: (begins, ends) of its alarms, s; still on: infinity
     "When alarms go on and off while the sound arrives as a stream."
-    stream, trackers = detector.stream(SR), [EventTracker(t) for t in thresholds]
+    stream, trackers = detector.stream(SR), [detector.tracker(t) for t in thresholds]
     found = [[] for _ in thresholds]
     for a in range(0, len(wav), BLOCK):
         scores, now_s = stream.push(wav[a:a + BLOCK]), min(a + BLOCK, len(wav)) / SR
