@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TEACHER', 'TEACHER_SR', 'SIREN_TAGS', 'load_teacher', 'teacher_mel', 'tag_probability', 'soft_labels']
 
-# %% ../nbs/26_distillation.ipynb #0e4028ff
+# %% ../nbs/26_distillation.ipynb #1486767c
 from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
@@ -18,7 +18,7 @@ from .errors import SirenbookError, SirenbookFileError
 from .files import os_reason
 from .networks import keras
 
-# %% ../nbs/26_distillation.ipynb #8b9f4978
+# %% ../nbs/26_distillation.ipynb #b8fb29e9
 def _apply(layer, x, *values):
     "The output of a layer that is given these weights."
     y = layer(x)
@@ -45,7 +45,7 @@ def _conv(w, name, x, stride=1, act="linear"):
     x = _apply(keras.layers.BatchNormalization(epsilon=1e-3), x, *norm)
     return keras.layers.Activation(act)(x)
 
-# %% ../nbs/26_distillation.ipynb #ed3a6d43
+# %% ../nbs/26_distillation.ipynb #53b3c197
 def _block(w, n, x, stride, act):
     "The n-th block: widen, filter each channel, perhaps squeeze and excite, narrow."
     parts = sorted({".".join(k.split(".")[:4]) for k in w if k.startswith(f"features.{n}.block.")})
@@ -73,7 +73,7 @@ def _network(w):
     x = _dense(w, "classifier.5", _dense(w, "classifier.2", x, "hard_swish"), None)
     return keras.Model(given, x, name="teacher")
 
-# %% ../nbs/26_distillation.ipynb #f1c065bb
+# %% ../nbs/26_distillation.ipynb #8eee5b58
 TEACHER = Path(sirenbook.__file__).parent.parent / "data" / "teacher" / "mn04_as.npz"
 
 def load_teacher(
@@ -95,7 +95,7 @@ def load_teacher(
     if weights or model.output_shape != (None, 527): raise wrong      # some are left over
     return model
 
-# %% ../nbs/26_distillation.ipynb #1e102cbe
+# %% ../nbs/26_distillation.ipynb #a3f377f4
 TEACHER_SR = 32000   # sample rate of the teacher, Hz
 
 def _mel_bank():
@@ -114,7 +114,7 @@ def _log_mel(wavs):
     power = np.abs(np.fft.rfft(frames * _WINDOW, 1024)) ** 2
     return ((np.log(power @ _BANK + 1e-5) + 4.5) / 5).astype(np.float32).swapaxes(-1, -2)
 
-# %% ../nbs/26_distillation.ipynb #685926b5
+# %% ../nbs/26_distillation.ipynb #b20f00db
 def _at_teacher_sr(wav, sr, least_s=0):
     "A waveform at 32 kHz; one shorter than `least_s` is followed by silence."
     wav, sr = check_wav(wav), check_sr(sr)
@@ -131,7 +131,7 @@ def teacher_mel(
     if len(wav) < 1024: raise SirenbookError("the teacher needs 33 ms of sound or more")
     return _log_mel(wav)
 
-# %% ../nbs/26_distillation.ipynb #d85cacfb
+# %% ../nbs/26_distillation.ipynb #b2b3a018
 SIREN_TAGS = {322: "emergency vehicle", 323: "police car", 324: "ambulance", 325: "fire engine",
               396: "siren"}   # AudioSet's numbers of them
 
@@ -142,7 +142,7 @@ def tag_probability(
     "The highest probability among some tags, by default the five siren tags."
     return 1 / (1 + np.exp(-np.asarray(logits, np.float64)[..., list(tags)].max(-1)))
 
-# %% ../nbs/26_distillation.ipynb #ef74b37b
+# %% ../nbs/26_distillation.ipynb #1eea66bd
 def _windows(wavs, sr, centres_s):
     "Windows of 2 s, one each second; `centres_s` is given the centres of those of each waveform."
     size = 2 * TEACHER_SR
