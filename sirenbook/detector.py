@@ -114,7 +114,8 @@ class Stream:
         self._n += len(wav)
         least = self._network.least_frames if self._n else 0
         mel = self._front.push(wav, last, least)
-        found = np.array(self._network.listen(mel, self._memory), np.float64).reshape(-1, 2)
+        found = self._network.listen(mel, self._memory, last)
+        found = np.array(found, np.float64).reshape(-1, 2)
         times = self._before / self.sr + (found[:, 0] + 1) * HOP / SR
         return Scores(times, self._network.probability(found[:, 1]).astype(np.float32))
 

@@ -6,11 +6,11 @@
 __all__ = ['AUDIBLE_DB', 'MEMORY_S', 'LABEL_SHARE', 'COPIES', 'ESVS_COPIES', 'NEITHER', 'PIECE_STEPS', 'SIREN_SHARES', 'SHARES',
            'FILTERS', 'DENSE', 'UNITS', 'LOG_COLUMNS', 'TAGS_WEIGHT', 'SIREN_SHARE', 'PER_HOUR', 'DEFAULT',
            'step_targets', 'FrameDataset', 'tags_at', 'clip_targets', 'vary_recording', 'categories', 'fold_of',
-           'rendered_frames', 'recorded_frames', 'augment_frames', 'FrameSampler', 'network', 'RunFolder',
+           'rendered_frames', 'recorded_frames', 'augment_frames', 'with_start', 'FrameSampler', 'network', 'RunFolder',
            'fit_in_folder', 'streaming_network', 'to_litert', 'calibrate', 'step_logits', 'write_weights',
            'load_training_data', 'train_detector']
 
-# %% ../nbs/27_detector_training.ipynb #d942a732
+# %% ../nbs/27_detector_training.ipynb #7899ba80
 import hashlib, json, tempfile, zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +24,8 @@ from .distillation import SIREN_TAGS, load_teacher, soft_labels
 from .errors import SirenbookError, SirenbookFileError, progress, require
 from .evaluation import false_alarms, merge_spans, operating_points
 from .files import atomic_write, read_csv, write_csv
-from .frames import (CONTEXT_FRAMES, HOP, STEP_FRAMES, STEP_S, quiet_stderr,
-                              running_pcen)
+from .frames import (CONTEXT_FRAMES, HOP, STEP_FRAMES, STEP_S, WARM_FRAMES,
+                              mirrored_start, quiet_stderr, running_pcen)
 from .networks import keras
 from .recordings import find_dataset, load_dataset, load_events, load_truth
 from .rendering import render_dataset
@@ -35,7 +35,7 @@ from .training import set_seed
 from .transfer import group_weights
 from .viewing import new_axes
 
-# %% ../nbs/27_detector_training.ipynb #100e06df
+# %% ../nbs/27_detector_training.ipynb #984b6ad8
 AUDIBLE_DB, MEMORY_S = -6.0, 3.0   # a siren is audible above this level over the rest; for so long
 _DOUBTFUL_DB, _EDGE_TENTHS, _EDGE_WEIGHT = -15.0, 5, 0.3
 _STEPS_A_TENTH = 0.1 / STEP_S
@@ -57,7 +57,7 @@ def step_targets(
     end = np.minimum((np.arange(1, n_steps + 1) / _STEPS_A_TENTH).astype(int), len(on) - 1)
     return audible[end].astype(np.float32), weight[end].astype(np.float32)
 
-# %% ../nbs/27_detector_training.ipynb #72d6c9ab
+# %% ../nbs/27_detector_training.ipynb #fdfd44ed
 @dataclass
 class FrameDataset:
     "Sounds as spectrograms, and what a network should say at each step."
@@ -90,7 +90,7 @@ class FrameDataset:
 
     def __len__(self): return len(self.mels)
 
-# %% ../nbs/27_detector_training.ipynb #400a1efb
+# %% ../nbs/27_detector_training.ipynb #871a7fec
 LABEL_SHARE = 0.5   # of a real clip's target; the rest is the teacher's
 
 def tags_at(
@@ -114,7 +114,7 @@ def clip_targets(
     logit = tags_at(tags, n_steps)[:, list(SIREN_TAGS)].max(1)
     return LABEL_SHARE * label + (1 - LABEL_SHARE) / (1 + np.exp(-logit))
 
-# %% ../nbs/27_detector_training.ipynb #f5c74190
+# %% ../nbs/27_detector_training.ipynb #40b57d5a
 def vary_recording(
     wav:np.ndarray,            # at 16 kHz, `(n_samples,)`
     rng:np.random.Generator,   # random generator
@@ -124,7 +124,7 @@ def vary_recording(
     if rng.uniform() < 0.5: wav = convolve(wav, street_response(rng))
     return microphone(wav, rng).astype(np.float32)
 
-# %% ../nbs/27_detector_training.ipynb #975747a9
+# %% ../nbs/27_detector_training.ipynb #d1bf32d8
 COPIES, ESVS_COPIES = (10, 4), (4, 1)   # of each siren, and of each other recording
 NEITHER = ("siren-civil",)              # categories that belong to neither class
 
@@ -186,7 +186,7 @@ def recorded_frames(
                        f"{data.name}:{r.group}", "siren" if siren else category[k], n)
     return frames
 
-# %% ../nbs/27_detector_training.ipynb #da68cf33
+# %% ../nbs/27_detector_training.ipynb #42b4ae56
 PIECE_STEPS = 78                                          # in a piece, ten seconds
 _PIECE = PIECE_STEPS * STEP_FRAMES                        # frames in it
 SIREN_SHARES = {"world": 0.5, "street": 0.3, "esvs": 0.2}   # of the real sirens, by data set
@@ -209,12 +209,16 @@ def augment_frames(
     if rng.uniform() < 0.15: x[(a := rng.integers(n - 20)):a + rng.integers(1, 24)] = low
     return np.maximum(x, np.log(np.float32(1e-6)))
 
-# %% ../nbs/27_detector_training.ipynb #7bde4a74
+# %% ../nbs/27_detector_training.ipynb #ad177177
 def _by_group(frames, rows, key):
     "Numbers of sounds, by a key and within it by group."
     found = {}
     for i in rows: found.setdefault(key(i), {}).setdefault(frames.group[i], []).append(i)
     return {k: list(groups.values()) for k, groups in found.items()}
+
+def with_start(mel):
+    "Frames with the first second mirrored before them, as the detector begins."
+    return np.concatenate([mirrored_start(mel), mel], -2)
 
 class _Pool:
     "Sounds to draw from: first a kind, then a group, then a sound of it."
@@ -235,7 +239,7 @@ class _Pool:
         mel = f.mels[i][here.start * STEP_FRAMES:here.stop * STEP_FRAMES].astype(np.float32)
         return mel, f.target[i][here], f.weight[i][here], None if tags is None else tags[here]
 
-# %% ../nbs/27_detector_training.ipynb #6256bc4a
+# %% ../nbs/27_detector_training.ipynb #a84edf4d
 def _tag_scale(*frames):
     "Mean and spread of each tag over all sounds, `(2, 527)`; None without a teacher."
     tags = [t for f in frames for t in f.tags if t is not None]
@@ -243,7 +247,7 @@ def _tag_scale(*frames):
     tags = np.concatenate(tags).astype(np.float32)
     return np.stack([tags.mean(0), tags.std(0) + 0.5])
 
-# %% ../nbs/27_detector_training.ipynb #4df5286a
+# %% ../nbs/27_detector_training.ipynb #88f884e2
 def _other_sound(sampler, rng, n=PIECE_STEPS):
     "Real sound without a siren, clip after clip, n steps of it."
     parts, missing = [], n
@@ -277,7 +281,7 @@ def _real_other(sampler, rng):
         x, tags = _mixed(x, other, rng.uniform(0, 40)), None
     return x, target, weight, tags
 
-# %% ../nbs/27_detector_training.ipynb #52c32a54
+# %% ../nbs/27_detector_training.ipynb #6298bb52
 def _real_siren(sampler, rng):
     "A real siren among other real sound: in its place, or on top of it."
     mel, target, weight, tags = sampler.sirens.draw(rng, PIECE_STEPS)
@@ -302,7 +306,7 @@ def _piece(sampler, rng):
     x, target, weight, tags = make[kind](sampler, rng)
     return (sampler.augment(x, rng) if sampler.augment else x.astype(np.float32)), target, weight, tags
 
-# %% ../nbs/27_detector_training.ipynb #f0d240de
+# %% ../nbs/27_detector_training.ipynb #7a66142c
 class FrameSampler(keras.utils.PyDataset):
     "Batches of pieces: rendered scenes, and real recordings put together at random."
     def __init__(
@@ -337,7 +341,6 @@ class FrameSampler(keras.utils.PyDataset):
         "Batch k: PCEN `(n, 624, 64)`, and targets and weights by output of the network."
         rng = np.random.default_rng([self.seed, self.epoch * self.steps + k])
         X, y, w, tags = zip(*(_piece(self, rng) for _ in range(self.batch_size)))
-        X = running_pcen(np.stack(X))[0]
         y, w = {"siren": np.stack(y)[..., None]}, {"siren": np.stack(w)}
         if self.scaled is not None:
             mean, spread = self.scaled
@@ -345,9 +348,12 @@ class FrameSampler(keras.utils.PyDataset):
             y["tags"] = np.stack([empty if t is None else np.clip((t - mean) / spread, -4, 6)
                                   for t in tags])
             w["tags"] = np.array([np.full(PIECE_STEPS, t is not None, np.float32) for t in tags])
-        return X, y, w
+        before = [(0, 0), (WARM_FRAMES // STEP_FRAMES, 0)]          # its steps do not count
+        pad = lambda v: np.pad(v, before + [(0, 0)] * (v.ndim - 2))
+        X = with_start(np.stack(X))
+        return (running_pcen(X)[0], *({k: pad(v) for k, v in part.items()} for part in (y, w)))
 
-# %% ../nbs/27_detector_training.ipynb #5fa5c3fd
+# %% ../nbs/27_detector_training.ipynb #b89b8d85
 FILTERS, DENSE, UNITS = (24, 48, 64, 80), 56, 88   # of the convolutions; below and in the recurrence
 _STRIDES = (2, 2, 2, 1)                            # over frames: eight in all
 
@@ -369,7 +375,7 @@ def network(
     if tags: outputs["tags"] = L.Dense(tags, name="tags")(L.Concatenate()([now, past]))
     return keras.Model(first, outputs, name="detector")
 
-# %% ../nbs/27_detector_training.ipynb #21a82c36
+# %% ../nbs/27_detector_training.ipynb #62fdfa62
 LOG_COLUMNS = {"epoch": int, "loss": float, "held_out_loss": float}   # columns of log.csv
 
 class RunFolder(keras.callbacks.Callback):
@@ -414,7 +420,7 @@ class RunFolder(keras.callbacks.Callback):
         values = [v.numpy() for v in self._variables(self.model)]
         atomic_write(self.last, lambda path: np.savez(path, *values, done=epoch + 1))
 
-# %% ../nbs/27_detector_training.ipynb #df4794b7
+# %% ../nbs/27_detector_training.ipynb #7921b692
 TAGS_WEIGHT = 0.3   # of the loss of the tags; that of the siren counts 1
 
 def _compiled(tags, n_steps, rate):
@@ -458,7 +464,7 @@ def fit_in_folder(
                       callbacks=[step, run, *callbacks, keras.callbacks.SwapEMAWeights()])
     return model
 
-# %% ../nbs/27_detector_training.ipynb #3244f2d4
+# %% ../nbs/27_detector_training.ipynb #a9e27030
 def streaming_network(
     model,   # as `network` makes it
 ):           # keras.Model: (frames `(1, 31, 64)`, state `(1, n)`) to (logit `(1, 1)`, new state)
@@ -503,7 +509,7 @@ def _steps_of(step, sample):
             yield {"frames": x, "state": state}
             state = np.asarray(step([x, state])[1])
 
-# %% ../nbs/27_detector_training.ipynb #5ddfe530
+# %% ../nbs/27_detector_training.ipynb #0124ceaf
 SIREN_SHARE = 1 / 60   # of the time, for which probabilities are calibrated
 
 def calibrate(
@@ -526,7 +532,7 @@ def calibrate(
         w -= np.linalg.solve(curvature, X.T @ (weight * (p - siren)) + 1e-4 * (w - (1, 0)))
     return float(w[0]), float(w[1])
 
-# %% ../nbs/27_detector_training.ipynb #3c818836
+# %% ../nbs/27_detector_training.ipynb #1043e60e
 def step_logits(
     model,                 # as `network` makes it
     frames:FrameDataset,   # sounds
@@ -540,11 +546,12 @@ def step_logits(
         X = np.stack([np.pad(frames.mels[i].astype(np.float32),
                              ((0, longest - len(frames.mels[i])), (0, 0)), mode="edge")
                       for i in rows])
-        logits = np.asarray(model.predict_on_batch(running_pcen(X)[0])["siren"])[..., 0]
+        X = running_pcen(with_start(X))[0]
+        logits = np.asarray(model.predict_on_batch(X)["siren"])[:, WARM_FRAMES // STEP_FRAMES:, 0]
         for i, z in zip(rows, logits): found[i] = z[:len(frames.target[i])]
     return found
 
-# %% ../nbs/27_detector_training.ipynb #4fa355f3
+# %% ../nbs/27_detector_training.ipynb #7c5e408f
 def write_weights(
     folder,             # made if it is not there
     models:dict,        # "float" and "int8", each the bytes of a LiteRT file
@@ -565,7 +572,7 @@ def write_weights(
             "operating_points": points, "default": default, "trained": trained}
     atomic_write(folder / "detector.json", (json.dumps(card, indent=1) + "\n").encode())
 
-# %% ../nbs/27_detector_training.ipynb #792fc4e2
+# %% ../nbs/27_detector_training.ipynb #4fda3cad
 def _kept(path, make):
     "Frames from a file, or made and put there."
     names, path = ("target", "weight", "group", "category", "copy"), Path(path)
@@ -589,7 +596,7 @@ def _kept(path, make):
     return FrameDataset(cut("mels", n), cut("target", steps), cut("weight", steps), tags,
                         *(kept[k].tolist() for k in names[2:]))
 
-# %% ../nbs/27_detector_training.ipynb #ed9474db
+# %% ../nbs/27_detector_training.ipynb #d157d534
 def load_training_data(
     out,            # the folder of the run; what is made is kept in out/frames
     scenes,         # folder of rendered scenes, or the name of a data set
@@ -608,7 +615,7 @@ def load_training_data(
         for part, values in zip(vars(real).values(), vars(more).values()): part += values
     return rendered, real
 
-# %% ../nbs/27_detector_training.ipynb #75835f68
+# %% ../nbs/27_detector_training.ipynb #3fc35f40
 PER_HOUR, DEFAULT = (50, 20, 10, 1), "10/h"   # false alarms in siren-free sound
 
 def _paths(*folders):
@@ -632,7 +639,7 @@ def _siren_free(folder, fold):
         if r.label != "emergency" and category not in NEITHER and fold_of(
                 f"{data.name}:{r.group}") == fold: yield r.wav
 
-# %% ../nbs/27_detector_training.ipynb #a7d6c4aa
+# %% ../nbs/27_detector_training.ipynb #b2f041e1
 def train_detector(
     out,             # the folder to work in; the weights are written to out/weights
     recorded=(),     # folders of real recordings to learn from
