@@ -13,14 +13,40 @@ from .audio import SR
 from .errors import SirenbookError
 from .noises import log_uniform
 from .signals import rms, times
-from .sirens import Preset, draw, program, render, synthesize
+from .sirens import KINDS, Preset, draw, program, render, synthesize
 
 # %% ../nbs/21_world_sirens.ipynb #28461ba5
-def _phrase(seconds, sr, notes_hz, lengths_s, gap_s, pause_s, glide_s, ring_s):
-    "Notes and their lengths; a phrase that cannot be played is refused in one sentence."
-    notes, lengths = np.asarray(notes_hz, float), np.asarray(lengths_s, float)
+def _check_real(**values):
+    "Refuse anything but real numbers, by the name of its parameter."
+    for name, value in values.items():
+        several = name in ("notes_hz", "second_hz", "lengths_s")
+        if np.asarray(value).dtype.kind not in "fiub" or np.ndim(value) and not several:
+            raise SirenbookError(f"{name} must be {'real numbers' if several else 'a real number'},"
+                                 f" not {value!r}")
+
+def _check_sound(seconds, sr, least_hz=8000):
+    "Refuse a length or a sample rate that no siren can have."
+    _check_real(seconds=seconds, sr=sr)
+    if not least_hz <= sr < np.inf:
+        raise SirenbookError(f"a siren needs a rate of {least_hz} Hz or more, not {sr}")
     if not 0.5 / sr < seconds < np.inf:
         raise SirenbookError(f"a siren lasts longer than 0 s, not {seconds} s")
+
+def _check_rng(rng, kind=KINDS[0]):
+    "Refuse a seed where a generator is needed, and an unknown kind of siren."
+    if kind not in KINDS:
+        raise SirenbookError(f"no siren is called {kind!r}; there are {', '.join(KINDS)}")
+    if not isinstance(rng, np.random.Generator):
+        raise SirenbookError(f"rng must be a generator, such as np.random.default_rng(1), "
+                             f"not {rng!r}")
+
+# %% ../nbs/21_world_sirens.ipynb #87cebc8f
+def _phrase(seconds, sr, notes_hz, lengths_s, gap_s, pause_s, glide_s, ring_s, phase):
+    "Notes and their lengths; a phrase that cannot be played is refused in one sentence."
+    _check_sound(seconds, sr, 1)
+    _check_real(notes_hz=notes_hz, lengths_s=lengths_s, gap_s=gap_s, pause_s=pause_s,
+                glide_s=glide_s, ring_s=ring_s, phase=phase)
+    notes, lengths = np.asarray(notes_hz, float), np.asarray(lengths_s, float)
     if notes.ndim != 1 or not len(notes) or lengths.shape not in ((), notes.shape):
         raise SirenbookError("a phrase has one note or more, and one length for each (or for all), "
                              f"not {notes.size} notes and {lengths.size} lengths")
@@ -32,6 +58,7 @@ def _phrase(seconds, sr, notes_hz, lengths_s, gap_s, pause_s, glide_s, ring_s):
     if not 0 <= glide_s <= np.min(lengths):
         raise SirenbookError(f"glide_s is from 0 to the shortest note, {np.min(lengths):g} s, "
                              f"not {glide_s}")
+    if not np.isfinite(phase): raise SirenbookError(f"phase is from 0 to 1, not {phase}")
     return notes, np.broadcast_to(lengths, notes.shape)
 
 def _glide(cycle, middle, width, notes):
@@ -53,14 +80,15 @@ def note_sequence(
     phase:float=0.0,      # where in phrase and pause it starts, 0 to 1
 ) -> tuple:               # Hz and gain, each `(n_samples,)`: a voice for `synthesize`
     "A phrase of notes, played again and again."
-    notes, lengths = _phrase(seconds, sr, notes_hz, lengths_s, gap_s, pause_s, glide_s, ring_s)
+    notes, lengths = _phrase(seconds, sr, notes_hz, lengths_s, gap_s, pause_s, glide_s, ring_s,
+                             phase)
     silence = gap_s + pause_s * (np.arange(len(notes)) == len(notes) - 1)
     turn, before = lengths + silence, np.roll(silence, 1)
     period, starts = turn.sum(), (np.cumsum(turn) - turn) / turn.sum()     # starts in cycles
     cycle = (times(round(seconds * sr), sr) / period + phase) % 1
     i = np.searchsorted(starts, cycle, side="right") - 1                   # which note
     f0_hz, since_s = notes[i], (cycle - starts[i]) * period
-    if glide_s:                                           # out of hearing, where there is silence
+    if glide_s:                                   # inside the silence before a note, if any
         middle = starts - np.minimum(before, glide_s / 2) / period
         f0_hz = _glide(cycle, middle, glide_s / period, notes)
     rise = 1 - (1 - np.exp(-before / ring_s)[i]) * np.exp(-since_s / 0.01)
@@ -68,7 +96,7 @@ def note_sequence(
     return f0_hz, np.where(since_s < lengths[i], rise, fall)
 
 # %% ../nbs/21_world_sirens.ipynb #90fe5dce
-REED = (0.3, 0.55, 1.0, 0.75, 0.45, 0.35, 0.25, 0.15, 0.1)  # harmonics of a reed; illustrative
+REED = (0.3, 0.55, 1.0, 0.75, 0.45, 0.35, 0.25, 0.15, 0.1)  # harmonics of a reed; see below
 
 def phrase_voices(
     seconds:float,          # length, s
@@ -80,21 +108,23 @@ def phrase_voices(
     **phrase,               # lengths and silences: parameters of `note_sequence`
 ) -> list:                  # a voice or two, for `synthesize`
     "The voices of a siren that plays a phrase."
+    _check_real(notes_hz=notes_hz, second_hz=second_hz, vibrato_hz=vibrato_hz)
+    if np.size(second_hz) not in (0, np.size(notes_hz)) or not 0 <= vibrato_hz < np.inf:
+        raise SirenbookError("second_hz has a note for each of notes_hz, or none; vibrato_hz is 0 "
+                             f"or more; not {second_hz} beside {notes_hz}, and {vibrato_hz}")
     voices = [note_sequence(seconds, sr, notes_hz=notes, **phrase)
-              for notes in (notes_hz, second_hz) if len(notes)]
+              for notes in (notes_hz, second_hz)[:1 + bool(np.size(second_hz))]]
     sway = 1 + 0.003 * np.sin(2 * np.pi * vibrato_hz * times(len(voices[0][0]), sr))
     return [(f0_hz * sway, gain) for f0_hz, gain in voices]
 
-# %% ../nbs/21_world_sirens.ipynb #1a8dec18
+# %% ../nbs/21_world_sirens.ipynb #be937392
 def _row(where, name, kind, hz, lengths_s, source, harmonics=Preset.harmonics, **more):
     "A line of the table: notes and their lengths, or limits of a sweep and its rise and fall."
     if kind == "hi-lo": tune = dict(notes_hz=hz, lengths_s=lengths_s)
-    else:
-        period_s = sum(lengths_s)
-        tune = dict(low_hz=hz[0], high_hz=hz[1], period_s=period_s, rise=lengths_s[0] / period_s)
+    else: tune = dict(low_hz=hz[0], high_hz=hz[1], period_s=sum(lengths_s),
+                      rise=lengths_s[0] / sum(lengths_s))
     return Preset(name, kind, where, source, tune | more, harmonics)
 
-# %% ../nbs/21_world_sirens.ipynb #be937392
 _JAPAN, _KOREA = "JP 2001-249673", "Dong-A Science, 5 September 2010"
 _TAIWAN, _VIETNAM = "Alarm signals (A040300071012000), middle of bands", "Decree 109/2009, Art. 10"
 _ASIA = (
@@ -112,16 +142,7 @@ _ASIA = (
     _row("Taiwan", "police", "yelp", (700, 1500), (0.23, 0.1), _TAIWAN),
     _row("Vietnam", "fire", "yelp", (580, 1400), (0.25, 0.25), _VIETNAM),
     _row("Vietnam", "police", "yelp", (500, 850), (1 / 6, 1 / 6), _VIETNAM),
-    _row("Vietnam", "ambulance", "hi-lo", (600, 800), 0.5, _VIETNAM),
-    _row("India", "ambulance", "wail", (500, 1000), (2.0, 2.0),
-         "500–1000 Hz: National Ambulance Code, quoted by healthmanagementdaily.blogspot.com; "
-         "times illustrative"),
-    _row("China", "fire", "wail", (600, 1500), (2.0, 3.0), "illustrative; GB 8108-2014 not seen"),
-    _row("Indonesia", "ambulance", "hi-lo", (600, 800), 0.7,
-         "illustrative; that it is a hi-lo: cnnindonesia.com"),
-    _row("Turkey", "ambulance", "wail", (500, 1500), (0.8, 2.2), "illustrative"),
-    _row("Philippines", "police", "wail", (500, 1600), (2.0, 2.0),
-         "illustrative; that it is a wail: pinoydriver.com"))
+    _row("Vietnam", "ambulance", "hi-lo", (600, 800), 0.5, _VIETNAM))
 
 # %% ../nbs/21_world_sirens.ipynb #748c285a
 _FRANCE = "12volts.eu: notes and cycles a minute"
@@ -150,8 +171,6 @@ _EUROPE = (
          "350–560 Hz, 25–30 a minute: aeb.be; notes within them illustrative"),
     _row("Switzerland", "all", "hi-lo", (622, 415), 0.75,
          "D♯ and G♯, 2.5–3.5 s for two pairs: swiss-firefighters.ch; octave illustrative"))
-
-# %% ../nbs/21_world_sirens.ipynb #c87d2b02
 _AUSTRIA = "illustrative; the order of the notes: orf.at, autorevue.at on § 22 KFG"
 _MORE_EUROPE = (
     _row("Austria", "police", "hi-lo", (440, 587) * 3, (0.2, 0.5, 0.2, 0.2, 0.2, 0.5), _AUSTRIA),
@@ -171,6 +190,15 @@ _MORE_EUROPE = (
     _row("Finland", "all", "wail", (500, 1500), (1.0, 2.0), "illustrative"))
 _PA300 = "Federal Signal PA300"
 _OTHERS = (
+    _row("India", "ambulance", "wail", (500, 1000), (2.0, 2.0),
+         "500–1000 Hz: National Ambulance Code, quoted by healthmanagementdaily.blogspot.com; "
+         "times illustrative"),
+    _row("China", "fire", "wail", (600, 1500), (2.0, 3.0), "illustrative; GB 8108-2014 not seen"),
+    _row("Indonesia", "ambulance", "hi-lo", (600, 800), 0.7,
+         "illustrative; that it is a hi-lo: cnnindonesia.com"),
+    _row("Turkey", "ambulance", "wail", (500, 1500), (0.8, 2.2), "illustrative"),
+    _row("Philippines", "police", "wail", (500, 1600), (2.0, 2.0),
+         "illustrative; that it is a wail: pinoydriver.com"),
     _row("United States", "PA300 wail", "wail", (500, 1600), (2.055, 2.055), _PA300),
     _row("United States", "PA300 yelp", "yelp", (500, 1800), (0.175, 0.175), _PA300),
     _row("United States", "hi-lo", "hi-lo", (600, 800), 0.5, "illustrative"),
@@ -195,6 +223,7 @@ def render_world(
     if isinstance(preset, str) and preset in WORLD: preset = WORLD[preset]
     if not isinstance(preset, Preset):
         raise SirenbookError(f"no siren is called {preset!r}; there are {', '.join(WORLD)}")
+    _check_sound(seconds, sr)
     if "notes_hz" not in preset.tune: return render(preset, seconds, sr)
     return synthesize(phrase_voices(seconds, sr, **preset.tune), sr, harmonics=preset.harmonics,
                       **preset.horn)
@@ -204,6 +233,7 @@ def draw_notes(
     rng:np.random.Generator,  # random generator
 ) -> dict:                    # parameters of `phrase_voices`
     "The phrase of a random siren: two to four notes, with or without a pause."
+    _check_rng(rng)
     n, notes = int(rng.choice([2, 3, 4], p=[0.55, 0.3, 0.15])), [log_uniform(rng, 280, 1000)]
     while len(notes) < n:
         step = log_uniform(rng, 1.06, 1.9) ** rng.choice([-1, 1])
@@ -226,7 +256,10 @@ def draw_harmonics(
     rng:np.random.Generator,  # random generator
     n:int=24,                 # how many
 ) -> tuple:                   # strengths of the 1st, 2nd, 3rd … harmonic
-    "Strengths of harmonics; any of the first five may be the strongest."
+    "Strengths of harmonics that rise to one of the first five and fall after it, roughly."
+    _check_rng(rng)
+    if not isinstance(n, (int, np.integer)) or n < 1:
+        raise SirenbookError(f"n must be a whole number, 1 or more, not {n!r}")
     k, strongest = np.arange(1, n + 1), rng.choice([1, 1, 1, 2, 3, 4, 5])
     up, down = rng.uniform(0.3, 1.0), rng.uniform(0.3, 0.85)
     strengths = np.where(k < strongest, up ** np.maximum(strongest - k, 0),
@@ -235,14 +268,17 @@ def draw_harmonics(
     return tuple(strengths.tolist())
 
 # %% ../nbs/21_world_sirens.ipynb #a3e65b41
+_WIDENED = ("wail", "yelp", "phaser", "rumbler")
+
 def draw_wide_sweep(
     kind:str,                 # "wail", "yelp", "phaser" or "rumbler"
     rng:np.random.Generator,  # random generator
 ) -> Preset:                  # a recipe
     "The recipe of a sweep between limits, and in a time, that no standard knows."
-    preset = draw(kind, rng)
-    if "low_hz" not in preset.tune or "high_hz" not in preset.tune:
+    if kind not in _WIDENED:
         raise SirenbookError(f"a sweep is a wail, yelp, phaser or rumbler, not {kind!r}")
+    _check_rng(rng)
+    preset = draw(kind, rng)
     low_hz = rng.uniform(250, 900)
     wide = dict(low_hz=low_hz, high_hz=low_hz * rng.uniform(1.25, 3.5))
     if kind in ("wail", "yelp"):
@@ -255,11 +291,12 @@ def draw_world(
     rng:np.random.Generator,  # random generator
 ) -> Preset:                  # a recipe for `render_world`
     "The recipe of a randomly drawn siren of any country."
+    _check_rng(rng, kind)
     preset = draw(kind, rng)
     if kind == "hi-lo" and rng.uniform() < 0.8:
         horn = draw("hi-lo" if rng.uniform() < 0.6 else "air horn", rng).horn
         return replace(preset, tune=draw_notes(rng), harmonics=draw_harmonics(rng), horn=horn)
-    if kind in ("wail", "yelp", "phaser", "rumbler") and rng.uniform() < 0.3:
+    if kind in _WIDENED and rng.uniform() < 0.3:
         preset = draw_wide_sweep(kind, rng)
     return replace(preset, harmonics=draw_harmonics(rng)) if rng.uniform() < 0.25 else preset
 
@@ -270,6 +307,7 @@ def world_siren(
     sr:int=SR,                  # sample rate, Hz
 ) -> np.ndarray:                # float64, RMS 1, `(n_samples,)`
     "Synthesise a siren of a randomly drawn vehicle of any country."
+    _check_sound(seconds, sr)
     preset = draw_world(kind, rng)
     if preset.tune.get("pause_s", 0) > seconds - 0.5:   # else a short siren might be all pause
         preset = replace(preset, tune=preset.tune | {"phase": 0.0})
@@ -282,6 +320,8 @@ def world_program(
     sr:int=SR,                  # sample rate, Hz
 ) -> tuple:                     # float64 `(n_samples,)`, RMS 1 where active; and its segments
     "Sirens of any country as a crew plays them, with the plan of `sirens.program`."
+    _check_sound(seconds, sr)
+    _check_rng(rng)
     (wav, plan), vehicle = program(seconds, rng, sr), draw_world("wail", rng)
     presets = {kind: draw_world(kind, rng) for kind in sorted({kind for kind, *_ in plan})}
     wav, active = np.zeros(len(wav)), np.zeros(len(wav), bool)
