@@ -23,7 +23,7 @@ def _named(body):
     _MAKERS[body.__name__.strip("_").replace("_", " ")] = body
     return body
 
-# %% ../nbs/22_lookalikes.ipynb #3a98bd3b
+# %% ../nbs/22_lookalikes.ipynb #c098ea86
 def _check(seconds, rng, sr):
     "Refuse a length, a generator or a rate that cannot be used."
     for name, value in (("seconds", seconds), ("sr", sr)):
@@ -37,7 +37,7 @@ def _check(seconds, rng, sr):
         raise SirenbookError(f"rng must be a generator, such as np.random.default_rng(1), "
                              f"not {rng!r}")
 
-# %% ../nbs/22_lookalikes.ipynb #b3abc53c
+# %% ../nbs/22_lookalikes.ipynb #4d17f1d0
 def lookalike(
     kind:str,                  # one of LOOKALIKES
     seconds:float,             # length, s
