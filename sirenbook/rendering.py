@@ -45,7 +45,8 @@ WORLD_VERSION = "world 1.0"
 WORLD_TURNS = ("wail", "hi-lo", "yelp", "hi-lo", "program", "hi-lo", "mechanical", "hi-lo",
                "program", "wail", "hi-lo", "phaser", "rumbler", "hi-lo", "yelp", "program")
 
-def _any_lookalike(seconds, rng, sr): return lookalike(str(rng.choice(LOOKALIKES)), seconds, rng, sr)
+def _any_lookalike(seconds, rng, sr):
+    return lookalike(str(rng.choice(LOOKALIKES)), seconds, rng, sr)
 
 def world_scene(
     seed:int,          # seed of the data set
