@@ -117,7 +117,7 @@ def _log_mel(wavs):
 def _at_teacher_sr(wav, sr, least_s=0):
     "A waveform at 32 kHz; one shorter than `least_s` is followed by silence."
     wav, sr = check_wav(wav), check_sr(sr)
-    if sr < 1000: raise SirenbookError(f"the teacher needs 1000 samples per second or more, not {sr}")
+    if sr < 1000: raise SirenbookError(f"the teacher needs an sr of 1000 Hz or more, not {sr}")
     if wav.ndim != 1: raise SirenbookError(f"a waveform is (n_samples,), not {wav.shape}")
     wav = np.pad(wav, (0, max(0, least_s * sr - len(wav))))
     return wav if sr == TEACHER_SR or not len(wav) else soxr.resample(wav, sr, TEACHER_SR)
