@@ -200,7 +200,8 @@ def test_unknown_noise():
         with complains("above 0 s"): noise("horn", seconds, np.random.default_rng(0))
 
 @pytest.mark.parametrize("how, word", [
-    (dict(snr_db=float("nan")), "snr_db"), (dict(snr_db="3"), "snr_db"), (dict(snr_db=1e6), "snr_db"),
+    (dict(snr_db=float("nan")), "snr_db"), (dict(snr_db="3"), "snr_db"),
+    (dict(snr_db=1e6), "snr_db"),
     (dict(siren=None), "siren is a function"), (dict(program="wail"), "program is a function"),
     (dict(siren_kind="", foreground="wolf"), "foreground is a function"),
     (dict(program=lambda s, rng, sr: np.zeros(round(s * sr))), "waveform and its segments"),
