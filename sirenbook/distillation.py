@@ -73,6 +73,7 @@ def _network(w):
     return keras.Model(given, x, name="teacher")
 
 # %% ../nbs/26_distillation.ipynb #8eee5b58
+# the teacher's weights in the repository
 TEACHER = Path(sirenbook.__file__).parent.parent / "data" / "teacher" / "mn04_as.npz"
 
 def load_teacher(
