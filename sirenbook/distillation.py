@@ -36,11 +36,9 @@ def _conv(w, name, x, stride=1, act="linear"):
     n_out, n_in, size, _ = kernel.shape
     if size > 1: x = keras.layers.ZeroPadding2D(size // 2)(x)
     if n_in == 1 and x.shape[-1] > 1:                      # each channel by itself
-        layer = keras.layers.DepthwiseConv2D(size, stride, use_bias=False)
-        x = _apply(layer, x, kernel.transpose(2, 3, 0, 1))
-    else:
-        layer = keras.layers.Conv2D(n_out, size, stride, use_bias=False)
-        x = _apply(layer, x, kernel.transpose(2, 3, 1, 0))
+        layer, axes = keras.layers.DepthwiseConv2D(size, stride, use_bias=False), (2, 3, 0, 1)
+    else: layer, axes = keras.layers.Conv2D(n_out, size, stride, use_bias=False), (2, 3, 1, 0)
+    x = _apply(layer, x, kernel.transpose(axes))
     norm = (w.pop(f"{name}.1.{k}") for k in ("weight", "bias", "running_mean", "running_var"))
     x = _apply(keras.layers.BatchNormalization(epsilon=1e-3), x, *norm)
     return keras.layers.Activation(act)(x)
@@ -61,6 +59,7 @@ def _block(w, n, x, stride, act):
             x = keras.layers.Multiply()([x, factor])
     return keras.layers.Add()([x, before]) if stride == 1 and x.shape == before.shape else x
 
+# %% ../nbs/26_distillation.ipynb #3b5d33fa
 _STRIDES = (1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1)   # of the 15 blocks; the first 6 use ReLU
 
 def _network(w):
@@ -74,6 +73,7 @@ def _network(w):
     return keras.Model(given, x, name="teacher")
 
 # %% ../nbs/26_distillation.ipynb #8eee5b58
+# the teacher's weights in the repository
 TEACHER = Path(sirenbook.__file__).parent.parent / "data" / "teacher" / "mn04_as.npz"
 
 def load_teacher(
@@ -91,7 +91,7 @@ def load_teacher(
     except (ValueError, TypeError, EOFError, BadZipFile, ZlibError): raise wrong from None
     if not all(np.isfinite(v).all() for v in weights.values()): raise wrong
     try: model = _network(weights)
-    except (KeyError, IndexError, ValueError): raise wrong from None
+    except (KeyError, IndexError, TypeError, ValueError): raise wrong from None
     if weights or model.output_shape != (None, 527): raise wrong      # some are left over
     return model
 
@@ -118,6 +118,7 @@ def _log_mel(wavs):
 def _at_teacher_sr(wav, sr, least_s=0):
     "A waveform at 32 kHz; one shorter than `least_s` is followed by silence."
     wav, sr = check_wav(wav), check_sr(sr)
+    if sr < 1000: raise SirenbookError(f"the teacher needs an sr of 1000 Hz or more, not {sr}")
     if wav.ndim != 1: raise SirenbookError(f"a waveform is (n_samples,), not {wav.shape}")
     wav = np.pad(wav, (0, max(0, least_s * sr - len(wav))))
     return wav if sr == TEACHER_SR or not len(wav) else soxr.resample(wav, sr, TEACHER_SR)
@@ -140,7 +141,10 @@ def tag_probability(
     tags=SIREN_TAGS,     # numbers of tags
 ) -> np.ndarray:         # 0 to 1, `(...)`
     "The highest probability among some tags, by default the five siren tags."
-    return 1 / (1 + np.exp(-np.asarray(logits, np.float64)[..., list(tags)].max(-1)))
+    logits = np.asarray(logits, np.float64)
+    if logits.shape[-1:] != (527,):
+        raise SirenbookError(f"logits are (..., 527), not {logits.shape}")
+    return 1 / (1 + np.exp(-logits[..., list(tags)].max(-1)))
 
 # %% ../nbs/26_distillation.ipynb #1eea66bd
 def _windows(wavs, sr, centres_s):
@@ -153,6 +157,7 @@ def _windows(wavs, sr, centres_s):
         centres_s.append(np.array(starts) / TEACHER_SR + 1)
         yield from (wav[a:a + size] for a in starts)
 
+# %% ../nbs/26_distillation.ipynb #0ed4c0cc
 def soft_labels(
     teacher,               # as `load_teacher` gives it
     wavs,                  # a waveform `(n_samples,)`, or a list or generator of them
@@ -161,6 +166,8 @@ def soft_labels(
     batch_size:int=32,     # windows that the network takes at once
 ):                         # (centres in s `(n,)`, logits float16 `(n, 527)`), or a list of these
     "The teacher's answers to each window of 2 s; a shorter sound is followed by silence."
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise SirenbookError(f"batch_size is a whole number of windows from 1, not {batch_size}")
     if isinstance(wavs, np.ndarray):
         return soft_labels(teacher, [wavs], sr, batch_size=batch_size)[0]
     centres_s, logits = [], []

@@ -23,6 +23,21 @@ def _named(body):
     _MAKERS[body.__name__.strip("_").replace("_", " ")] = body
     return body
 
+# %% ../nbs/22_lookalikes.ipynb #c098ea86
+def _check(seconds, rng, sr):
+    "Refuse a length, a generator or a rate that cannot be used."
+    for name, value in (("seconds", seconds), ("sr", sr)):
+        if np.ndim(value) or np.asarray(value).dtype.kind not in "fiub":
+            raise SirenbookError(f"{name} must be a real number, not {value!r}")
+    if not 0 < seconds < np.inf:
+        raise SirenbookError(f"a look-alike needs a length above 0 s, not {seconds} s")
+    if not 8000 <= sr < np.inf:
+        raise SirenbookError(f"a look-alike needs a rate of 8000 Hz or more, not {sr}")
+    if not isinstance(rng, np.random.Generator):
+        raise SirenbookError(f"rng must be a generator, such as np.random.default_rng(1), "
+                             f"not {rng!r}")
+
+# %% ../nbs/22_lookalikes.ipynb #4d17f1d0
 def lookalike(
     kind:str,                  # one of LOOKALIKES
     seconds:float,             # length, s
@@ -32,10 +47,7 @@ def lookalike(
     "Synthesise a sound that resembles a siren, by its name."
     if kind not in tuple(_MAKERS):
         raise SirenbookError(f"no look-alike is called {kind!r}; there are {', '.join(_MAKERS)}")
-    if not 0 < seconds < np.inf:
-        raise SirenbookError(f"a look-alike needs a length above 0 s, not {seconds} s")
-    if not 8000 <= sr < np.inf:
-        raise SirenbookError(f"a look-alike needs a rate of 8000 Hz or more, not {sr}")
+    _check(seconds, rng, sr)
     n, wav = max(round(seconds * sr), 1), _MAKERS[kind](max(seconds, 2.0), rng, sr)
     start = np.clip(np.argmax(np.abs(wav)) - n // 2, 0, max(len(wav) - n, 0))
     return normalize_active_rms(wav[start if seconds < 2 else 0:][:n], sr)
@@ -82,6 +94,12 @@ def _repeated(wav, rng, sr, most, pause_s):
     "The same sound 1 to `most` times, with pauses."
     pause = np.zeros(round(log_uniform(rng, *pause_s) * sr))
     return np.tile(np.append(wav, pause), int(log_uniform(rng, 1, most + 1)))
+
+def _snare(seconds, step_s, rng, sr):
+    "A drum: a burst of noise at every step."
+    n = int(sr // 6)
+    hit = lambda: rng.standard_normal(n) * np.exp(-times(n, sr) / 0.025)
+    return place_events(seconds, [(s, hit()) for s in np.arange(0, seconds, step_s)], sr)
 
 # %% ../nbs/22_lookalikes.ipynb #9fc914af
 @_named
@@ -252,11 +270,6 @@ def _synth_lead(seconds, rng, sr=SR):
     return 0.5 * wav + np.linspace(0, 1, len(wav)) * harmonic_tone(climb_hz, harmonics, sr)
 
 # %% ../nbs/22_lookalikes.ipynb #d6910fd7
-def _snare(seconds, step_s, rng, sr):
-    "A burst of noise at every step."
-    hit = lambda: rng.standard_normal(sr // 6) * np.exp(-times(sr // 6, sr) / 0.025)
-    return place_events(seconds, [(s, hit()) for s in np.arange(0, seconds, step_s)], sr)
-
 @_named
 def _toll(seconds, rng, sr=SR):
     "Church bells, gongs, glockenspiels: partials that are no multiples and die away."

@@ -41,11 +41,13 @@ def render_scene(
     return scene(seconds, rng, kind, snr_db=rng.uniform(*_CLEAR_DB) if clear else None)
 
 # %% ../nbs/76_rendering.ipynb #a66876ec
-WORLD_VERSION = "world 1.0"
+WORLD_VERSION = "world 1.0"   # of world data sets
 WORLD_TURNS = ("wail", "hi-lo", "yelp", "hi-lo", "program", "hi-lo", "mechanical", "hi-lo",
-               "program", "wail", "hi-lo", "phaser", "rumbler", "hi-lo", "yelp", "program")
+               "program", "wail", "hi-lo", "phaser", "rumbler", "hi-lo", "yelp",
+               "program")  # kinds of siren in a world data set, in turn
 
-def _any_lookalike(seconds, rng, sr): return lookalike(str(rng.choice(LOOKALIKES)), seconds, rng, sr)
+def _any_lookalike(seconds, rng, sr):
+    return lookalike(str(rng.choice(LOOKALIKES)), seconds, rng, sr)
 
 def world_scene(
     seed:int,          # seed of the data set

@@ -397,11 +397,23 @@ def _steps(seconds):
     return STEP_S * (np.arange(int(seconds / STEP_S + 1e-9)) + 0.5)
 
 # %% ../nbs/19_roads.ipynb #92db4cb6
+def _checked_program(street, program, seconds):
+    "What a function gives that plays several kinds: a waveform, and which kind sounds when."
+    found = program(seconds, street.rng, street.sr)
+    try: wav, parts = found
+    except (TypeError, ValueError):
+        raise SirenbookError("a program gives a waveform and its segments") from None
+    street.made(lambda *_: wav, seconds)
+    if not parts or not all(0 <= a < b <= seconds for _, a, b in parts):
+        raise SirenbookError(f"a program has segments (kind, onset_s, offset_s) within {seconds} "
+                             f"s, not {parts}")
+    return wav, parts
+
 def _siren_on(street, kind, siren, program):
     "A siren on a vehicle: the received sound, its events, and its distance over time."
-    seconds, rng, sr = street.seconds + _LEAD_S, street.rng, street.sr
-    wav, parts = (program(seconds, rng, sr) if kind == "program"
-                  else (street.made(siren, seconds, kind), [(kind, 0.0, seconds)]))
+    seconds = street.seconds + _LEAD_S
+    if kind == "program": wav, parts = _checked_program(street, program, seconds)
+    else: wav, parts = street.made(siren, seconds, kind), [(kind, 0.0, seconds)]
     wav, source = street.drive(wav, 40)
     arrives = lambda t: t + source.distance_m(t) / source.c - _LEAD_S
     end_s = float(street.seconds)
@@ -410,7 +422,7 @@ def _siren_on(street, kind, siren, program):
     return wav, [SirenEvent(*span) for span in spans if span[1] < span[2]], distance_m
 
 # %% ../nbs/19_roads.ipynb #688c2a75
-def _check_scene(seconds, siren_kind, sr, foreground):
+def _check_scene(seconds, siren_kind, sr, snr_db, foreground, **makers):
     "Raise an error for a scene that cannot be made."
     if not 0.5 <= seconds < np.inf:
         raise SirenbookError(f"a scene lasts half a second or more, not {seconds} s")
@@ -419,6 +431,11 @@ def _check_scene(seconds, siren_kind, sr, foreground):
     if siren_kind not in ("", "program", *KINDS):
         raise SirenbookError(f"no siren is called {siren_kind!r}; there are "
                              f"{', '.join(KINDS)}, program, and '' for none")
+    number = np.ndim(snr_db) == 0 and np.asarray(snr_db).dtype.kind in "fiu"
+    if snr_db is not None and not (number and -200 <= snr_db <= 200):
+        raise SirenbookError(f"snr_db is a number of dB from -200 to 200, or None, not {snr_db!r}")
+    for name, make in (makers | ({"foreground": foreground} if foreground else {})).items():
+        if not callable(make): raise SirenbookError(f"{name} is a function, not {make!r}")
     if siren_kind and foreground:
         raise SirenbookError("foreground is for scenes without a siren: leave siren_kind ''")
 
@@ -449,7 +466,7 @@ def scene(
     foreground=None,           # makes another foreground, no siren: (seconds, rng, sr) -> waveform
 ) -> Scene:
     "A randomly drawn street, with or without a siren, and its truth."
-    _check_scene(seconds, siren_kind, sr, foreground)
+    _check_scene(seconds, siren_kind, sr, snr_db, foreground, siren=siren, program=program)
     street, times_s = _Street(seconds, rng, sr), _steps(seconds)
     front, background = _draw_noises(rng, siren_kind)
     parts, rest = _background(street, background)

@@ -96,6 +96,7 @@ CHANGES = {
     "one is missing": lambda w: w.pop("features.7.block.1.0.weight"),
     "one too many": lambda w: w.update(more=np.zeros(3)),
     "another shape": lambda w: w.update({"classifier.2.bias": np.zeros(511)}),
+    "a scalar": lambda w: w.update({"classifier.5.bias": np.float32(1)}),
     "another rank": lambda w: w.update({"features.0.0.weight": np.zeros(72)}),
     "NaN": lambda w: w.update({"features.16.1.bias": np.full(384, np.nan)}),
     "words": lambda w: w.update({"features.16.1.bias": np.full(384, "a")}),
@@ -171,7 +172,9 @@ def test_silence_and_short_sounds_have_a_spectrogram():
 
 
 @pytest.mark.parametrize("wav, sr", [(np.full(9000, np.nan), 16000), (np.zeros((2, 9000)), 16000),
-                                     (np.full(9000, 300.0), 16000), (np.zeros(9000), 0)])
+                                     (np.full(9000, 300.0), 16000), (np.zeros(9000), 0),
+                                     (np.zeros(9000), 1), (np.zeros(9000), True),
+                                     (np.zeros(9000), 999)])
 def test_what_is_no_waveform_is_refused(teacher, wav, sr):
     with complains(kind=SirenbookError):
         teacher_mel(wav, sr)
@@ -237,6 +240,29 @@ def test_recorded_sirens_are_sirens_to_it(teacher):
     scores = [tag_probability(z).max() for _, z in soft_labels(teacher, map(load_wav, paths))]
     assert len(scores) == 16 and min(scores) > 0.5
     assert tag_probability(soft_labels(teacher, sounds(16000)[0])[1]).max() < 0.1     # noise
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, "3", None])
+def test_a_batch_holds_a_window_or_more(teacher, batch_size):
+    for wavs in (np.zeros(9000), [np.zeros(9000)], []):
+        with complains("batch_size", kind=SirenbookError):
+            soft_labels(teacher, wavs, batch_size=batch_size)
+
+
+def test_one_bad_waveform_stops_the_whole_list(teacher):
+    def broken():
+        yield np.zeros(9000)
+        raise RuntimeError("the disk is gone")
+    with complains("finite", kind=SirenbookError):
+        soft_labels(teacher, [np.zeros(9000), np.full(9000, np.nan)])
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        soft_labels(teacher, broken())
+
+
+@pytest.mark.parametrize("logits", [0.0, np.zeros(0), np.zeros(10), np.zeros((527, 2)), None])
+def test_other_logits_are_refused(logits):
+    with complains("527", kind=SirenbookError):
+        tag_probability(logits)
 
 
 # ---- the room

@@ -80,6 +80,20 @@ def test_impossible_lengths(seconds):
 def test_rates_too_low(sr):
     with complains("8000 Hz or more"): draw("wolf", sr=sr)
 
+@pytest.mark.parametrize("name, value", [("seconds", "2"), ("seconds", None), ("seconds", [2]),
+                                         ("sr", "16 kHz"), ("sr", None), ("sr", 1j)])
+def test_what_is_no_number(name, value):
+    with complains(f"{name} must be a real number", repr(value)): draw("wolf", **{name: value})
+
+@pytest.mark.parametrize("seed", [None, 3, "x", np.random.RandomState(1)])
+def test_a_seed_is_no_generator(seed):
+    with complains("rng must be a generator"): lookalike("wolf", 2, seed)
+
+@pytest.mark.parametrize("kind", LOOKALIKES)
+def test_a_rate_may_be_a_float(kind):
+    for seed in range(4):
+        assert np.array_equal(draw(kind, seed, sr=16000.0), draw(kind, seed, sr=16000))
+
 @pytest.mark.parametrize("kind", LOOKALIKES)
 def test_in_a_street(kind):
     s = scene(2, np.random.default_rng(0), foreground=partial(lookalike, kind))

@@ -198,3 +198,15 @@ def test_unknown_noise():
         noise("siren", 2, np.random.default_rng(0))
     for seconds in (0, -1, np.nan):
         with complains("above 0 s"): noise("horn", seconds, np.random.default_rng(0))
+
+@pytest.mark.parametrize("how, word", [
+    (dict(snr_db=float("nan")), "snr_db"), (dict(snr_db="3"), "snr_db"),
+    (dict(snr_db=1e6), "snr_db"),
+    (dict(siren=None), "siren is a function"), (dict(program="wail"), "program is a function"),
+    (dict(siren_kind="", foreground="wolf"), "foreground is a function"),
+    (dict(program=lambda s, rng, sr: np.zeros(round(s * sr))), "waveform and its segments"),
+    (dict(program=lambda s, rng, sr: (np.zeros(5), [("wail", 0, 1)])), "waveform of"),
+    (dict(program=lambda s, rng, sr: (np.ones(round(s * sr)), [])), "segments"),
+    (dict(program=lambda s, rng, sr: (np.ones(round(s * sr)), [("wail", 2, 1)])), "segments")])
+def test_makers_and_levels_that_are_none(how, word):
+    with complains(word): scene(2, np.random.default_rng(0), **{"siren_kind": "program"} | how)

@@ -96,6 +96,19 @@ def test_a_phrase_begins_anywhere_in_its_period():
         (1, dict(pause_s=float("inf")), "pause_s is 0 s or more"),
         (1, dict(glide_s=0.6), "glide_s is from 0 to the shortest note"),
         (1, dict(glide_s=-0.1), "glide_s is from 0 to the shortest note"),
+        (1, dict(phase=float("nan")), "phase is from 0 to 1"),
+        (1, dict(phase=float("inf")), "phase is from 0 to 1"),
+        (1, dict(phase=None), "phase must be a real number, not None"),
+        (1, dict(sr=0), "a rate of 1 Hz or more, not 0"),
+        (1, dict(sr=float("inf")), "a rate of 1 Hz or more"),
+        (1, dict(sr="16 kHz"), "sr must be a real number, not '16 kHz'"),
+        ("1", {}, "seconds must be a real number, not '1'"),
+        ([1], {}, "seconds must be a real number"),
+        (1, dict(notes_hz="c d e"), "notes_hz must be real numbers, not 'c d e'"),
+        (1, dict(notes_hz=("400", "500")), "notes_hz must be real numbers"),
+        (1, dict(lengths_s=None), "lengths_s must be real numbers"),
+        (1, dict(gap_s=(0.1, 0.2)), "gap_s must be a real number"),
+        (1, dict(ring_s="long"), "ring_s must be a real number"),
     ],
 )
 def test_a_phrase_that_cannot_be_played_is_refused_in_one_sentence(seconds, wrong, said):
@@ -104,7 +117,63 @@ def test_a_phrase_that_cannot_be_played_is_refused_in_one_sentence(seconds, wron
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (dict(second_hz=(410,)), "second_hz has a note for each"),
+        (dict(second_hz=(410, 510, 610)), "second_hz has a note for each"),
+        (dict(second_hz=None), "second_hz must be real numbers"),
+        (dict(second_hz=(410, float("nan"))), "note is a number above 0"),
+        (dict(vibrato_hz=float("nan")), "vibrato_hz is 0 or more"),
+        (dict(vibrato_hz=-1), "vibrato_hz is 0 or more"),
+        (dict(vibrato_hz="fast"), "vibrato_hz must be a real number"),
+        (dict(notes_hz=()), "one note or more"),
+        (dict(notes_hz=400), "one note or more"),
+    ],
+)
+def test_voices_that_cannot_be_played_are_refused(wrong, said):
+    with pytest.raises(SirenbookError, match=said):
+        phrase_voices(1, **(PAIR | wrong))
+
+
+@pytest.mark.parametrize("seed", [None, 3, "x", np.random.RandomState(1)])
+def test_a_seed_is_no_generator(seed):
+    for make in (
+        lambda: draw_notes(seed),
+        lambda: draw_harmonics(seed),
+        lambda: draw_wide_sweep("wail", seed),
+        lambda: draw_world("hi-lo", seed),
+        lambda: world_siren("wail", 1, seed),
+        lambda: world_program(1, seed),
+    ):
+        with pytest.raises(SirenbookError, match="rng must be a generator"):
+            make()
+
+
+@pytest.mark.parametrize("sr", [0, 1, -16000, 1000, float("nan"), float("inf")])
+def test_a_rate_that_holds_no_siren_is_refused(sr):
+    "At 1000 Hz a program was once all NaN."
+    for make in (
+        lambda: world_siren("wail", 1, rng(1), sr),
+        lambda: world_program(1, rng(1), sr),
+        lambda: render_world("France: police", 1, sr),
+    ):
+        with pytest.raises(SirenbookError, match="a rate of 8000 Hz or more"):
+            make()
+
+
+def test_how_many_harmonics():
+    assert len(draw_harmonics(rng(1), 1)) == 1 and len(draw_harmonics(rng(1), np.int64(3))) == 3
+    for n in (0, -1, 1.5, "a", None):
+        with pytest.raises(SirenbookError, match="n must be a whole number"):
+            draw_harmonics(rng(1), n)
+
+
 def test_unknown_sirens_are_refused():
+    for kind in ("moo", "", None, 3, [], ("wail",)):
+        for draw in (draw_world, draw_wide_sweep):
+            with pytest.raises(SirenbookError, match="siren is called|a sweep is a wail"):
+                draw(kind, rng(0))
     for wrong in ("Atlantis: police", "", None, 3, ["France: police"]):
         with pytest.raises(SirenbookError, match="no siren is called .*France: police"):
             render_world(wrong, 1)
