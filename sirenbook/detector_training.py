@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['AUDIBLE_DB', 'MEMORY_S', 'LABEL_SHARE', 'COPIES', 'ESVS_COPIES', 'NEITHER', 'PIECE_STEPS', 'SIREN_SHARES', 'SHARES',
-           'FILTERS', 'DENSE', 'UNITS', 'LOG_COLUMNS', 'TAGS_WEIGHT', 'SIREN_SHARE', 'PER_HOUR', 'DEFAULT',
+           'FILTERS', 'DENSE', 'UNITS', 'LOG_COLUMNS', 'TAGS_WEIGHT', 'TAG_SHARE', 'SIREN_SHARE', 'PER_HOUR', 'DEFAULT',
            'step_targets', 'FrameDataset', 'tags_at', 'clip_targets', 'vary_recording', 'categories', 'fold_of',
            'rendered_frames', 'recorded_frames', 'augment_frames', 'with_start', 'FrameSampler', 'network', 'RunFolder',
-           'fit_in_folder', 'streaming_network', 'to_litert', 'calibrate', 'step_logits', 'write_weights',
-           'load_training_data', 'train_detector']
+           'fit_in_folder', 'siren_network', 'streaming_network', 'to_litert', 'calibrate', 'step_logits',
+           'write_weights', 'load_training_data', 'train_detector']
 
-# %% ../nbs/27_detector_training.ipynb #7899ba80
+# %% ../nbs/27_detector_training.ipynb #4512253a
 import hashlib, json, tempfile, zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,15 +27,14 @@ from .files import atomic_write, read_csv, write_csv
 from .frames import (CONTEXT_FRAMES, HOP, STEP_FRAMES, STEP_S, WARM_FRAMES,
                               mirrored_start, quiet_stderr, running_pcen)
 from .networks import keras
-from .recordings import find_dataset, load_dataset, load_events, load_truth
+from .recordings import load_dataset, load_events, load_truth
 from .rendering import render_dataset
 from .roads import convolve, microphone, street_response
 from .spectrograms import log_mel
 from .training import set_seed
 from .transfer import group_weights
-from .viewing import new_axes
 
-# %% ../nbs/27_detector_training.ipynb #984b6ad8
+# %% ../nbs/27_detector_training.ipynb #29191b54
 AUDIBLE_DB, MEMORY_S = -6.0, 3.0   # a siren is audible above this level over the rest; for so long
 _DOUBTFUL_DB, _EDGE_TENTHS, _EDGE_WEIGHT = -15.0, 5, 0.3
 _STEPS_A_TENTH = 0.1 / STEP_S
@@ -57,7 +56,7 @@ def step_targets(
     end = np.minimum((np.arange(1, n_steps + 1) / _STEPS_A_TENTH).astype(int), len(on) - 1)
     return audible[end].astype(np.float32), weight[end].astype(np.float32)
 
-# %% ../nbs/27_detector_training.ipynb #fdfd44ed
+# %% ../nbs/27_detector_training.ipynb #66e89056
 @dataclass
 class FrameDataset:
     "Sounds as spectrograms, and what a network should say at each step."
@@ -90,7 +89,7 @@ class FrameDataset:
 
     def __len__(self): return len(self.mels)
 
-# %% ../nbs/27_detector_training.ipynb #871a7fec
+# %% ../nbs/27_detector_training.ipynb #f5a98b98
 LABEL_SHARE = 0.5   # of a real clip's target; the rest is the teacher's
 
 def tags_at(
@@ -114,7 +113,7 @@ def clip_targets(
     logit = tags_at(tags, n_steps)[:, list(SIREN_TAGS)].max(1)
     return LABEL_SHARE * label + (1 - LABEL_SHARE) / (1 + np.exp(-logit))
 
-# %% ../nbs/27_detector_training.ipynb #40b57d5a
+# %% ../nbs/27_detector_training.ipynb #d25c683d
 def vary_recording(
     wav:np.ndarray,            # at 16 kHz, `(n_samples,)`
     rng:np.random.Generator,   # random generator
@@ -124,7 +123,7 @@ def vary_recording(
     if rng.uniform() < 0.5: wav = convolve(wav, street_response(rng))
     return microphone(wav, rng).astype(np.float32)
 
-# %% ../nbs/27_detector_training.ipynb #d1bf32d8
+# %% ../nbs/27_detector_training.ipynb #d4e5cc9b
 COPIES, ESVS_COPIES = (10, 4), (4, 1)   # of each siren, and of each other recording
 NEITHER = ("siren-civil",)              # categories that belong to neither class
 
@@ -186,11 +185,11 @@ def recorded_frames(
                        f"{data.name}:{r.group}", "siren" if siren else category[k], n)
     return frames
 
-# %% ../nbs/27_detector_training.ipynb #42b4ae56
+# %% ../nbs/27_detector_training.ipynb #893f47cd
 PIECE_STEPS = 78                                          # in a piece, ten seconds
 _PIECE = PIECE_STEPS * STEP_FRAMES                        # frames in it
 SIREN_SHARES = {"world": 0.5, "street": 0.3, "esvs": 0.2}   # of the real sirens, by data set
-SHARES = {"rendered": 0.35, "rendered over real": 0.1, "real siren": 0.2, "real other": 0.35}
+SHARES = {"rendered": 0.25, "rendered over real": 0.2, "real siren": 0.3, "real other": 0.25}
 
 def augment_frames(
     x:np.ndarray,              # log-mel, float32 `(n_frames, 64)`
@@ -209,7 +208,7 @@ def augment_frames(
     if rng.uniform() < 0.15: x[(a := rng.integers(n - 20)):a + rng.integers(1, 24)] = low
     return np.maximum(x, np.log(np.float32(1e-6)))
 
-# %% ../nbs/27_detector_training.ipynb #ad177177
+# %% ../nbs/27_detector_training.ipynb #ff6c923f
 def _by_group(frames, rows, key):
     "Numbers of sounds, by a key and within it by group."
     found = {}
@@ -239,7 +238,7 @@ class _Pool:
         mel = f.mels[i][here.start * STEP_FRAMES:here.stop * STEP_FRAMES].astype(np.float32)
         return mel, f.target[i][here], f.weight[i][here], None if tags is None else tags[here]
 
-# %% ../nbs/27_detector_training.ipynb #a84edf4d
+# %% ../nbs/27_detector_training.ipynb #082cfbf3
 def _tag_scale(*frames):
     "Mean and spread of each tag over all sounds, `(2, 527)`; None without a teacher."
     tags = [t for f in frames for t in f.tags if t is not None]
@@ -247,7 +246,7 @@ def _tag_scale(*frames):
     tags = np.concatenate(tags).astype(np.float32)
     return np.stack([tags.mean(0), tags.std(0) + 0.5])
 
-# %% ../nbs/27_detector_training.ipynb #88f884e2
+# %% ../nbs/27_detector_training.ipynb #057a653a
 def _other_sound(sampler, rng, n=PIECE_STEPS):
     "Real sound without a siren, clip after clip, n steps of it."
     parts, missing = [], n
@@ -270,7 +269,7 @@ def _rendered_piece(sampler, rng, over_real=False):
     tags = None if f.tags[i] is None else tags_at(f.tags[i], here.stop)[here]
     if over_real:
         other, *_ = _other_sound(sampler, rng)
-        x, tags = _mixed(x, other, rng.uniform(0, 40)), None
+        x, tags = _mixed(x, other, rng.uniform(-4, 26)), None
     return x, f.target[i][here], f.weight[i][here], tags
 
 def _real_other(sampler, rng):
@@ -278,10 +277,10 @@ def _real_other(sampler, rng):
     x, target, weight, tags = _other_sound(sampler, rng)
     if rng.uniform() < 0.3:
         other, *_ = _other_sound(sampler, rng)
-        x, tags = _mixed(x, other, rng.uniform(0, 40)), None
+        x, tags = _mixed(x, other, rng.uniform(0, 26)), None
     return x, target, weight, tags
 
-# %% ../nbs/27_detector_training.ipynb #6298bb52
+# %% ../nbs/27_detector_training.ipynb #591fe424
 def _real_siren(sampler, rng):
     "A real siren among other real sound: in its place, or on top of it."
     mel, target, weight, tags = sampler.sirens.draw(rng, PIECE_STEPS)
@@ -290,7 +289,7 @@ def _real_siren(sampler, rng):
     a = int(rng.integers(PIECE_STEPS - n + 1))
     here, steps = slice(a * STEP_FRAMES, (a + n) * STEP_FRAMES), slice(a, a + n)
     on_top = rng.uniform() < 0.6
-    if on_top: x = x - np.quantile(x, 0.95) + level - np.log(10) / 10 * rng.uniform(-5, 40)
+    if on_top: x = x - np.quantile(x, 0.95) + level - np.log(10) / 10 * rng.uniform(-6, 35)
     x[here] = np.logaddexp(x[here], mel) if on_top else mel
     y, w = around.copy(), np.ones(PIECE_STEPS, np.float32)
     y[steps], w[steps] = target, weight
@@ -306,7 +305,7 @@ def _piece(sampler, rng):
     x, target, weight, tags = make[kind](sampler, rng)
     return (sampler.augment(x, rng) if sampler.augment else x.astype(np.float32)), target, weight, tags
 
-# %% ../nbs/27_detector_training.ipynb #7a66142c
+# %% ../nbs/27_detector_training.ipynb #3b0200aa
 class FrameSampler(keras.utils.PyDataset):
     "Batches of pieces: rendered scenes, and real recordings put together at random."
     def __init__(
@@ -353,7 +352,7 @@ class FrameSampler(keras.utils.PyDataset):
         X = with_start(np.stack(X))
         return (running_pcen(X)[0], *({k: pad(v) for k, v in part.items()} for part in (y, w)))
 
-# %% ../nbs/27_detector_training.ipynb #b89b8d85
+# %% ../nbs/27_detector_training.ipynb #5ec786f7
 FILTERS, DENSE, UNITS = (24, 48, 64, 80), 56, 88   # of the convolutions; below and in the recurrence
 _STRIDES = (2, 2, 2, 1)                            # over frames: eight in all
 
@@ -369,13 +368,13 @@ def network(
         x = L.Conv2D(filters, 3, strides=(stride, 2), use_bias=False)(x)
         x = L.ReLU()(L.BatchNormalization(momentum=0.95)(x))
     x = L.Dropout(dropout)(L.Reshape((-1, 4 * FILTERS[-1]))(x))
-    now = L.Dense(DENSE, activation="relu")(x)
-    past = L.Dropout(dropout)(L.GRU(UNITS, return_sequences=True)(now))
+    now = L.Dense(DENSE, activation="relu", name="now")(x)
+    past = L.Dropout(dropout)(L.GRU(UNITS, return_sequences=True, name="memory")(now))
     outputs = {"siren": L.Dense(1, name="siren")(past)}
     if tags: outputs["tags"] = L.Dense(tags, name="tags")(L.Concatenate()([now, past]))
     return keras.Model(first, outputs, name="detector")
 
-# %% ../nbs/27_detector_training.ipynb #62fdfa62
+# %% ../nbs/27_detector_training.ipynb #70f7b554
 LOG_COLUMNS = {"epoch": int, "loss": float, "held_out_loss": float}   # columns of log.csv
 
 class RunFolder(keras.callbacks.Callback):
@@ -420,8 +419,13 @@ class RunFolder(keras.callbacks.Callback):
         values = [v.numpy() for v in self._variables(self.model)]
         atomic_write(self.last, lambda path: np.savez(path, *values, done=epoch + 1))
 
-# %% ../nbs/27_detector_training.ipynb #7921b692
-TAGS_WEIGHT = 0.3   # of the loss of the tags; that of the siren counts 1
+# %% ../nbs/27_detector_training.ipynb #2059915d
+TAGS_WEIGHT = 0.5   # of the loss of the tags; that of the siren counts 1
+
+class _TagLoss(keras.losses.Loss):
+    "Mean squared error; the five siren tags count three times."
+    weight = np.where(np.isin(np.arange(527), list(SIREN_TAGS)), 3, 1).astype(np.float32)
+    def call(self, y, given): return keras.ops.mean(self.weight * (y - given) ** 2, -1)
 
 def _compiled(tags, n_steps, rate):
     "A new network, compiled for a run of n_steps batches."
@@ -431,7 +435,7 @@ def _compiled(tags, n_steps, rate):
                                        ema_momentum=max(1 - 6 / n_steps, 0))
     mean, entropy = "mean_with_sample_weight", keras.losses.BinaryCrossentropy
     losses = {"siren": entropy(from_logits=True, reduction=mean),
-              "tags": keras.losses.MeanSquaredError(reduction=mean)}
+              "tags": _TagLoss(reduction=mean)}
     model.compile(
         optimizer, {k: losses[k] for k in model.output},
         loss_weights={"siren": 1.0, "tags": TAGS_WEIGHT} if tags else None,
@@ -464,34 +468,57 @@ def fit_in_folder(
                       callbacks=[step, run, *callbacks, keras.callbacks.SwapEMAWeights()])
     return model
 
-# %% ../nbs/27_detector_training.ipynb #a9e27030
+# %% ../nbs/27_detector_training.ipynb #544fa3e7
+TAG_SHARE = 0.5   # of the highest siren tag in the logit
+
+def _head(model, scaled):
+    "From what is now and what is remembered to a logit."
+    siren, chosen = model.get_layer("siren"), list(SIREN_TAGS)
+    if scaled is None: return lambda now, past: siren(past)
+    (mean, spread), (kernel, bias) = scaled[:, chosen], model.get_layer("tags").get_weights()
+    tags = keras.layers.Dense(len(chosen), name="siren_tags")
+    tags.build((None, None, len(kernel)))
+    tags.set_weights([kernel[:, chosen] * spread, bias[chosen] * spread + mean])
+    ops = keras.ops
+    return lambda now, past: siren(past) + TAG_SHARE * ops.max(
+        tags(ops.concatenate([now, past], -1)), -1, keepdims=True)
+
+def siren_network(
+    model,         # as `network` makes it, trained
+    scaled=None,   # mean and spread of the tags, `(2, n_tags)`; None where there are none
+):                 # keras.Model: PCEN frames `(n, n_frames, 64)` to logits `(n, n_steps, 1)`
+    "A trained network with one output: the siren's logit and half of the highest siren tag's."
+    now, past = (model.get_layer(name).output for name in ("now", "memory"))
+    return keras.Model(model.input, _head(model, scaled)(now, past))
+
+# %% ../nbs/27_detector_training.ipynb #e12e81ba
 def streaming_network(
-    model,   # as `network` makes it
-):           # keras.Model: (frames `(1, 31, 64)`, state `(1, n)`) to (logit `(1, 1)`, new state)
-    "One step of a trained network: the same layers, with the state in and out."
+    model,         # as `network` makes it, trained
+    scaled=None,   # as for `siren_network`
+):                 # keras.Model: (frames `(1, 31, 64)`, state `(1, n)`) to (logit `(1, 1)`, new state)
+    "One step of `siren_network`: the same layers, with the state in and out."
     L = keras.layers
     of = lambda kind: [layer for layer in model.layers if isinstance(layer, kind)]
-    recurrent, = of(L.GRU)
+    recurrent, dense = model.get_layer("memory"), model.get_layer("now")
     frames = keras.Input(batch_shape=(1, CONTEXT_FRAMES + STEP_FRAMES, 64), name="frames")
     state = keras.Input(batch_shape=(1, recurrent.units), name="state")
     x = L.Reshape((-1, 64, 1))(frames)
     for convolution, normal in zip(of(L.Conv2D), of(L.BatchNormalization)):
         x = L.ReLU()(normal(convolution(L.ZeroPadding2D(((0, 0), (1, 1)))(x))))
-    dense = next(layer for layer in of(L.Dense) if layer.name not in ("siren", "tags"))
-    step = L.GRU(recurrent.units, return_state=True, unroll=True)
-    past, new = step(dense(L.Reshape((1, -1))(x)), initial_state=state)
+    now, step = dense(L.Reshape((1, -1))(x)), L.GRU(recurrent.units, return_state=True, unroll=True)
+    past, new = step(now, initial_state=state)
     step.set_weights(recurrent.get_weights())
-    return keras.Model([frames, state], [model.get_layer("siren")(past), new])
+    return keras.Model([frames, state], [_head(model, scaled)(L.Reshape((-1,))(now), past), new])
 
 def to_litert(
-    model,         # as `network` makes it
+    step,          # as `streaming_network` makes it
     sample=None,   # PCEN frames `(n, n_frames, 64)` that fix the ranges of int8; None keeps floats
 ) -> bytes:        # the file's content
-    "Convert a network for LiteRT: one step, with the state in and out."
+    "Convert a network for LiteRT."
     if keras.backend.backend() != "tensorflow":
         raise SirenbookError("LiteRT files are written by Keras on TensorFlow; "
                              "set KERAS_BACKEND=tensorflow")
-    tf, step = require("tensorflow"), streaming_network(model)
+    tf = require("tensorflow")
     with tempfile.TemporaryDirectory() as folder:
         step.export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -509,7 +536,7 @@ def _steps_of(step, sample):
             yield {"frames": x, "state": state}
             state = np.asarray(step([x, state])[1])
 
-# %% ../nbs/27_detector_training.ipynb #0124ceaf
+# %% ../nbs/27_detector_training.ipynb #f213c385
 SIREN_SHARE = 1 / 60   # of the time, for which probabilities are calibrated
 
 def calibrate(
@@ -532,9 +559,9 @@ def calibrate(
         w -= np.linalg.solve(curvature, X.T @ (weight * (p - siren)) + 1e-4 * (w - (1, 0)))
     return float(w[0]), float(w[1])
 
-# %% ../nbs/27_detector_training.ipynb #1043e60e
+# %% ../nbs/27_detector_training.ipynb #26bce349
 def step_logits(
-    model,                 # as `network` makes it
+    model,                 # as `siren_network` makes it
     frames:FrameDataset,   # sounds
 ) -> list:                 # logits of each sound, `(n_steps,)`
     "What a network says at each step of sounds."
@@ -547,11 +574,11 @@ def step_logits(
                              ((0, longest - len(frames.mels[i])), (0, 0)), mode="edge")
                       for i in rows])
         X = running_pcen(with_start(X))[0]
-        logits = np.asarray(model.predict_on_batch(X)["siren"])[:, WARM_FRAMES // STEP_FRAMES:, 0]
+        logits = np.asarray(model.predict_on_batch(X))[:, WARM_FRAMES // STEP_FRAMES:, 0]
         for i, z in zip(rows, logits): found[i] = z[:len(frames.target[i])]
     return found
 
-# %% ../nbs/27_detector_training.ipynb #7c5e408f
+# %% ../nbs/27_detector_training.ipynb #11086d20
 def write_weights(
     folder,             # made if it is not there
     models:dict,        # "float" and "int8", each the bytes of a LiteRT file
@@ -572,7 +599,7 @@ def write_weights(
             "operating_points": points, "default": default, "trained": trained}
     atomic_write(folder / "detector.json", (json.dumps(card, indent=1) + "\n").encode())
 
-# %% ../nbs/27_detector_training.ipynb #4fda3cad
+# %% ../nbs/27_detector_training.ipynb #0f2b7865
 def _kept(path, make):
     "Frames from a file, or made and put there."
     names, path = ("target", "weight", "group", "category", "copy"), Path(path)
@@ -596,7 +623,7 @@ def _kept(path, make):
     return FrameDataset(cut("mels", n), cut("target", steps), cut("weight", steps), tags,
                         *(kept[k].tolist() for k in names[2:]))
 
-# %% ../nbs/27_detector_training.ipynb #d157d534
+# %% ../nbs/27_detector_training.ipynb #bb863ab9
 def load_training_data(
     out,            # the folder of the run; what is made is kept in out/frames
     scenes,         # folder of rendered scenes, or the name of a data set
@@ -615,7 +642,7 @@ def load_training_data(
         for part, values in zip(vars(real).values(), vars(more).values()): part += values
     return rendered, real
 
-# %% ../nbs/27_detector_training.ipynb #3fc35f40
+# %% ../nbs/27_detector_training.ipynb #2ac36a28
 PER_HOUR, DEFAULT = (50, 20, 10, 1), "10/h"   # false alarms in siren-free sound
 
 def _paths(*folders):
@@ -639,9 +666,9 @@ def _siren_free(folder, fold):
         if r.label != "emergency" and category not in NEITHER and fold_of(
                 f"{data.name}:{r.group}") == fold: yield r.wav
 
-# %% ../nbs/27_detector_training.ipynb #b2f041e1
+# %% ../nbs/27_detector_training.ipynb #34c05519
 def train_detector(
-    out,             # the folder to work in; the weights are written to out/weights
+    out,             # the folder to work in; what is done there is kept
     recorded=(),     # folders of real recordings to learn from
     teacher=None,    # file of the teacher's weights, or None to do without
     hours:float=11.0,# how much street is rendered, if it is, h
@@ -656,18 +683,19 @@ def train_detector(
     (out := Path(out)).mkdir(parents=True, exist_ok=True)
     if scenes is None: scenes = render_dataset(out / "scenes", hours, 1, seconds=10, world=True)
     rendered, real = load_training_data(out, scenes, recorded, teacher)
-    held = np.array([fold_of(g) == fold for g in real.group], bool)
+    held, run = np.array([fold_of(g) == fold for g in real.group], bool), out / f"fold {fold}, seed {seed}"
     sampler = FrameSampler(rendered, real.where(~held), seed)
-    model = fit_in_folder(sampler, out / f"run {seed} without {fold}", epochs=epochs)
-    judged = real.where(held) if held.any() else rendered
-    trained = {"parameters": streaming_network(model).count_params(), "seed": seed,
-               "epochs": epochs, "held_out_fold": fold, "teacher": bool(teacher),
+    model = fit_in_folder(sampler, run, epochs=epochs)
+    step, judged = streaming_network(model, sampler.scaled), real.where(held) if held.any() else rendered
+    trained = {"parameters": step.count_params(), "seed": seed, "epochs": epochs,
+               "held_out_fold": fold, "teacher": bool(teacher),
                "learned_from": ["rendered scenes", *(p.name for p in recorded)]}
-    models = {"float": to_litert(model), "int8": to_litert(model, sampler[0][0][:8])}
+    models = {"float": to_litert(step), "int8": to_litert(step, sampler[0][0][:8])}
+    calibration = _held_out_calibration(siren_network(model, sampler.scaled), judged)
     put = lambda points, default: write_weights(
-        out / "weights", models, _held_out_calibration(model, judged), points, default, trained)
+        run / "weights", models, calibration, points, default, trained)
     put({"1/h": 0.5}, "1/h")                           # until the false alarms are counted
     wavs = (wav for folder in recorded for wav in _siren_free(folder, fold))
-    points = operating_points(false_alarms(Detector.load(out / "weights"), wavs), PER_HOUR)
-    put(points, DEFAULT if DEFAULT in points else list(points)[-1])
-    return out / "weights"
+    points = operating_points(false_alarms(Detector.load(run / "weights"), wavs), PER_HOUR)
+    put(points or {"1/h": 0.5}, DEFAULT if DEFAULT in points else [*points, "1/h"][0])
+    return run / "weights"
