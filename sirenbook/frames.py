@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import soxr
 from .errors import SirenbookError, SirenbookFileError
-from .audio import SR
+from .audio import SR, check_sr, check_wav
 from .spectrograms import log_mel, pcen, pcen_smoothing
 
 # %% ../nbs/23_frames.ipynb #b121a250
@@ -31,19 +31,24 @@ class FrontEnd:
         sr:int=SR,               # sample rate of the sound, Hz
         step:int=STEP_FRAMES,    # frames in a step
     ):
+        sr = check_sr(sr)
         self._resampler = None if sr == SR else soxr.ResampleStream(sr, SR, 1, "float32")
         self._wav = np.empty(0, np.float32)                # samples not yet used up
-        self.step, self.n_frames = step, 0
+        self.step, self.n_frames, self._ended = step, 0, False
 
     def push(
         self,
-        wav:np.ndarray,      # the next samples, float32 `(n_samples,)`
+        wav:np.ndarray,      # the next samples, within [-1, 1], `(n_samples,)`
         last:bool=False,     # whether the sound ends with them
         least:int=0,         # frames that a sound has at least: silence is added at its end
     ) -> np.ndarray:         # log-mel of the frames that they complete, `(n_frames, 64)`
         "Take sound and give the frames of the steps that it completes; an unfinished step waits."
+        if self._ended: raise SirenbookError("this sound has ended; make a new front end")
+        wav = check_wav(wav, "a block")
+        if wav.ndim != 1: raise SirenbookError(f"a block is mono, (n_samples,), not {wav.shape}")
+        self._ended = bool(last)
         if self._resampler:
-            wav = np.clip(self._resampler.resample_chunk(wav, last=bool(last)), -1, 1)
+            wav = np.clip(self._resampler.resample_chunk(wav, last=self._ended), -1, 1)
         self._wav = np.concatenate([self._wav, wav])
         if last and self.n_frames < least:
             short = HOP * (least - self.n_frames + 1) - len(self._wav)
@@ -64,12 +69,24 @@ def _smoothing(n):
 _GAIN, _BIAS, _EXPONENT, _EPS = map(pcen.__kwdefaults__.get,
                                     ("gain", "bias", "power_exponent", "eps"))
 
+def _check_frames(mel, step, least=1):
+    "Log-mel frames as float32; an error unless they are finite and fill whole steps."
+    try: mel = np.asarray(mel, np.float32)
+    except (TypeError, ValueError): mel = np.empty(0, np.float32)
+    if mel.ndim < 2 or mel.shape[-1] != 64 or mel.shape[-2] % step or mel.shape[-2] < least:
+        raise SirenbookError(f"frames come in whole steps of {step}, (..., n_frames, 64), "
+                             f"not {mel.shape}")
+    if mel.size and not -80 < mel.min() <= mel.max() < 80:              # not so if any is NaN
+        raise SirenbookError("frames hold the logarithm of power: finite, and within -80 to 80")
+    return mel
+
 def running_pcen(
     mel:np.ndarray,      # log-mel of a step or more, float32 `(..., n_frames, 64)`
     average=None,        # of the power before them, as it was given back; None at the beginning
     step:int=STEP_FRAMES,   # frames in a step, of which `n_frames` is a multiple
 ) -> tuple:              # PCEN, same shape; and the average after the last frame, `(..., 64)`
     "Per-channel energy normalisation of frames that arrive in steps."
+    mel = _check_frames(mel, step)
     power, (new, old) = np.exp(mel), _smoothing(step)
     if average is None: average = power[..., 0, :]
     averages = np.empty_like(power)
@@ -89,8 +106,9 @@ def mirrored_start(
     mel:np.ndarray,   # the first frames of a sound, `(..., n_frames, 64)`
 ) -> np.ndarray:      # `(..., WARM_FRAMES, 64)`
     "The first second backwards, again and again if it is shorter: what comes before a sound."
-    backwards = mel[..., :WARM_FRAMES, :][..., ::-1, :]
-    return backwards[..., np.arange(WARM_FRAMES) % backwards.shape[-2], :]
+    backwards = np.asarray(mel)[..., :WARM_FRAMES, :][..., ::-1, :]
+    if not (n := backwards.shape[-2]): raise SirenbookError("without frames there is no start")
+    return backwards[..., np.arange(-WARM_FRAMES, 0) % n, :]      # the first frame comes last
 
 @dataclass
 class Memory:
@@ -105,7 +123,7 @@ class Memory:
 class Timing(NamedTuple):
     "How a network's scores lie in time."
     hop_s: float = STEP_S      # from score to score, s
-    first_s: float = STEP_S + HOP / SR   # sound that the first score needs, s
+    first_s: float = (STEP_FRAMES + 1) * HOP / SR   # sound that the first score needs, s
     onset_s: float = 0.4       # from the onset of a siren until its score is high, s
     offset_s: float = 0.4      # from its end until the score is low, s
 
@@ -118,8 +136,9 @@ _TIMING = {1: Timing(_WINDOW_HOP * HOP / SR, _window_s(_WINDOW), 0.6, _window_s(
 def _bytes(path):
     "The content of a file of weights."
     try: return path.read_bytes()
-    except OSError as e:
-        raise SirenbookFileError(f"{path}: cannot be read ({e.strerror or e})") from None
+    except (OSError, ValueError) as e:                     # ValueError: no name of a file
+        reason = getattr(e, "strerror", None) or e
+        raise SirenbookFileError(f"{path}: cannot be read ({reason})") from None
 
 FORMATS = (1, 2)   # of detector.json: windows of two seconds, each on its own; or a network with memory
 
@@ -131,8 +150,10 @@ def _card(path, precision):
         if type(card["format"]) is int and card["format"] > FORMATS[-1]: raise SirenbookFileError(
             f"{path}: of a newer sirenbook (format {card['format']}); update sirenbook")
         scale, points = card["calibration"], card["operating_points"]
-        file = card["files"][precision]
-        if (card["format"] in FORMATS and number(scale["offset"]) and number(scale["slope"])
+        file, timing = card["files"][precision], Timing()._replace(**card.get("timing", {}))
+        if (type(card["format"]) is int and card["format"] in FORMATS
+                and np.allclose(timing[:2], Timing()[:2]) and all(number(s) and 0 <= s < 10 for s in timing)
+                and number(scale["offset"]) and number(scale["slope"])
                 and scale["slope"] > 0 and card["default"] in points
                 and all(number(t) and 0 < t < 1 for t in points.values())
                 and file["file"] == Path(file["file"]).name and isinstance(file["sha256"], str)):
@@ -227,7 +248,7 @@ class Network:
         return _WINDOW if self.format == 1 else STEP_FRAMES
 
     def memory(self) -> Memory:
-        "The memory of a network that has heard nothing yet."
+        "The memory of a network that has no sound behind it yet."
         n = 0 if self.format == 1 else CONTEXT_FRAMES
         return Memory(np.zeros((n, 64), np.float32), np.zeros((1, self._n_state), np.float32),
                       first=None if self.format == 1 else np.zeros((0, 64), np.float32))
@@ -257,7 +278,7 @@ class Network:
         if memory.first is None: return mel
         mel = memory.first = np.concatenate([memory.first, mel])
         if len(mel) < WARM_FRAMES and not last: return mel[:0]
-        for _ in self._steps(mirrored_start(mel), memory, lite): pass    # what it says is dropped
+        for _ in self._steps(mirrored_start(mel), memory, lite): pass    # without scores
         memory.n_frames, memory.first = 0, None
         return mel
 
@@ -268,7 +289,10 @@ class Network:
         last:bool=False,    # whether the sound ends with them
     ) -> list:              # (frames so far, logit) of each step that has a score
         "Go through the next frames of a sound."
-        if not len(mel) and not last: return []
+        mel = _check_frames(mel, self.step, least=0)
+        if mel.ndim != 2 or memory.state.shape != (1, self._n_state): raise SirenbookError(
+            "listen takes frames (n_frames, 64), and a memory that this network made")
+        if not len(mel) and not (last and memory.first is not None and len(memory.first)): return []
         try: lite = self._idle.pop()                             # atomic: no other thread has it
         except IndexError: lite = _Lite(self._model, self.format)   # all are in use
         try:
