@@ -467,13 +467,13 @@ COMMANDS.append(_add_download)
 def _train_detector(args):
     "Train a detector, and print where it is."
     from sirenbook.errors import SirenbookError
-    if not 0 < args.hours < math.inf:
-        raise SirenbookError(f"hours is a number above 0, not {args.hours}")
+    if not 0.1 <= args.hours < math.inf:
+        raise SirenbookError(f"hours is a number from 0.1, not {args.hours}")
     if args.seed < 0: raise SirenbookError(f"seed is a whole number, 0 or above, not {args.seed}")
-    from sirenbook.detector import quiet_stderr
+    from sirenbook.frames import quiet_stderr
     with quiet_stderr(): from sirenbook.detector_training import train_detector
-    folder = train_detector(args.out, args.roadside, args.esvs, args.street, args.hours,
-                            args.seed, spread=args.spread)
+    folder = train_detector(args.out, args.recorded, args.teacher, args.hours, args.seed,
+                            fold=args.fold, scenes=args.scenes)
     print(f"{folder}: a detector; use it with: sirenbook detect FILE --weights {folder}")
 
 # %% ../nbs/29_cli.ipynb #41b608e7
@@ -484,13 +484,15 @@ def _add_train(commands):
     about = "the siren detector; the same command resumes where it stopped"
     ask = names.add_parser("detector", help=about, description=about)
     ask.add_argument("--out", required=True, metavar="DIR", help="the folder to train into")
-    for name, what in (("roadside", "rendered street scenes (new ones are rendered by default)"),
-                       ("esvs", "the esvs recordings"), ("street", "recordings of real streets")):
-        ask.add_argument(f"--{name}", metavar="DIR", help=f"a folder with {what}")
-    ask.add_argument("--hours", type=float, default=8, help="hours of scenes to render (8)")
+    ask.add_argument("--recorded", nargs="+", default=(), metavar="DATASET",
+                     help="real recordings to learn from: esvs, street, world, or folders")
+    ask.add_argument("--teacher", metavar="FILE",
+                     help="weights of mn04_as, whose answers are imitated")
+    ask.add_argument("--scenes", metavar="DIR", help="rendered scenes (new ones are rendered)")
+    ask.add_argument("--hours", type=float, default=11, help="hours of scenes to render (11)")
     ask.add_argument("--seed", type=int, default=0, help="random seed of the training (0)")
-    ask.add_argument("--spread", type=int, nargs="+", default=[], metavar="SEED",
-                     help="other seeds whose networks rank the real clips too")
+    ask.add_argument("--fold", type=int, default=4, choices=range(5), metavar="K",
+                     help="the fifth of the recordings that is held out, 0 to 4 (4)")
     ask.set_defaults(run=_train_detector)
 
 COMMANDS.append(_add_train)
@@ -514,9 +516,10 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
     "transfer": ("from simulated streets to real ones", _SEEDS | {
         "--tested-on": dict(metavar="DATASET", help="the real clips to rank (street)"),
         "--folder": dict(metavar="DIR", help="the simulated street, rendered if missing")}),
-    "detector": ("the choices behind the detector, and its scores on other recordings", _SEEDS | {
+    "detector": ("a detector for each fold, and what it says about recordings it never saw",
+                 _FOLDS | {
         "--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept"),
-        "--hours": dict(type=float, help="hours of street without a siren (4)")})}
+        "--hours": dict(type=float, help="hours of scenes to render (11)")})}
 
 # %% ../nbs/29_cli.ipynb #b8cfb454
 def _experiment(args):
