@@ -58,17 +58,7 @@ class FrontEnd:
         self._wav, self.n_frames = self._wav[HOP * n:].copy(), self.n_frames + n
         return mel
 
-# %% ../nbs/23_frames.ipynb #ae6e3edb
-@cache
-def _smoothing(n):
-    "Weights of n frames, and of the average before them, in the averages at each of these."
-    b, age = pcen_smoothing(), np.arange(n)[:, None] - np.arange(n)
-    frames = np.where(age >= 0, b * (1 - b) ** np.maximum(age, 0), 0)
-    return frames.astype(np.float32), ((1 - b) ** (1 + np.arange(n)))[:, None].astype(np.float32)
-
-_GAIN, _BIAS, _EXPONENT, _EPS = map(pcen.__kwdefaults__.get,
-                                    ("gain", "bias", "power_exponent", "eps"))
-
+# %% ../nbs/23_frames.ipynb #78277cae
 def _check_frames(mel, step, least=1):
     "Log-mel frames as float32; an error unless they are finite and fill whole steps."
     try: mel = np.asarray(mel, np.float32)
@@ -79,6 +69,17 @@ def _check_frames(mel, step, least=1):
     if mel.size and not -80 < mel.min() <= mel.max() < 80:              # not so if any is NaN
         raise SirenbookError("frames hold the logarithm of power: finite, and within -80 to 80")
     return mel
+
+# %% ../nbs/23_frames.ipynb #ae6e3edb
+@cache
+def _smoothing(n):
+    "Weights of n frames, and of the average before them, in the averages at each of these."
+    b, age = pcen_smoothing(), np.arange(n)[:, None] - np.arange(n)
+    frames = np.where(age >= 0, b * (1 - b) ** np.maximum(age, 0), 0)
+    return frames.astype(np.float32), ((1 - b) ** (1 + np.arange(n)))[:, None].astype(np.float32)
+
+_GAIN, _BIAS, _EXPONENT, _EPS = map(pcen.__kwdefaults__.get,
+                                    ("gain", "bias", "power_exponent", "eps"))
 
 def running_pcen(
     mel:np.ndarray,      # log-mel of a step or more, float32 `(..., n_frames, 64)`
@@ -132,7 +133,7 @@ def _window_s(n): return (n + 1) * HOP / SR
 _WINDOW, _WINDOW_HOP = 124, 32      # of format 1: frames in a window; from window to window
 _TIMING = {1: Timing(_WINDOW_HOP * HOP / SR, _window_s(_WINDOW), 0.6, _window_s(_WINDOW) - 0.6)}
 
-# %% ../nbs/23_frames.ipynb #738edcdc
+# %% ../nbs/23_frames.ipynb #b503a75d
 def _bytes(path):
     "The content of a file of weights."
     try: return path.read_bytes()
@@ -140,19 +141,31 @@ def _bytes(path):
         reason = getattr(e, "strerror", None) or e
         raise SirenbookFileError(f"{path}: cannot be read ({reason})") from None
 
-FORMATS = (1, 2)   # of detector.json: windows of two seconds, each on its own; or a network with memory
+FORMATS = (1, 2)   # of detector.json: windows of 2 s, each on its own; a network with memory
 
+def _model(
+    path,     # the model file
+    sha256,   # its checksum, as the card has it
+) -> bytes:
+    "The content of a model file that is the right one."
+    model = _bytes(path)
+    if hashlib.sha256(model).hexdigest() == sha256: return model
+    raise SirenbookFileError(f"{path}: not the weights that the card beside it names; the "
+                             "file was changed or cut off (its checksum differs)")
+
+# %% ../nbs/23_frames.ipynb #738edcdc
 def _card(path, precision):
     "The content of detector.json, and the model file and checksum of a precision."
     number = lambda v: type(v) in (int, float) and math.isfinite(v)
     try:
         card = json.loads(_bytes(path))
-        if type(card["format"]) is int and card["format"] > FORMATS[-1]: raise SirenbookFileError(
-            f"{path}: of a newer sirenbook (format {card['format']}); update sirenbook")
+        form = card["format"] if type(card["format"]) is int else 0
+        if form > FORMATS[-1]: raise SirenbookFileError(
+            f"{path}: of a newer sirenbook (format {form}); update sirenbook")
         scale, points = card["calibration"], card["operating_points"]
         file, timing = card["files"][precision], Timing()._replace(**card.get("timing", {}))
-        if (type(card["format"]) is int and card["format"] in FORMATS
-                and np.allclose(timing[:2], Timing()[:2]) and all(number(s) and 0 <= s < 10 for s in timing)
+        if (form in FORMATS and all(number(s) and 0 <= s < 10 for s in timing)
+                and np.allclose(timing[:2], Timing()[:2])
                 and number(scale["offset"]) and number(scale["slope"])
                 and scale["slope"] > 0 and card["default"] in points
                 and all(number(t) and 0 < t < 1 for t in points.values())
@@ -180,16 +193,6 @@ def quiet_stderr():
 
 # %% ../nbs/23_frames.ipynb #d048eef1
 _INPUTS = {1: (1, _WINDOW, 64), 2: (1, CONTEXT_FRAMES + STEP_FRAMES, 64)}   # of each format
-
-def _model(
-    path,     # the model file
-    sha256,   # its checksum, as the card has it
-) -> bytes:
-    "The content of a model file that is the right one."
-    model = _bytes(path)
-    if hashlib.sha256(model).hexdigest() == sha256: return model
-    raise SirenbookFileError(f"{path}: not the weights that the card beside it names; the "
-                             "file was changed or cut off (its checksum differs)")
 
 class _Lite:
     "LiteRT with a model, ready to run: frames and state in, logit and new state out."
