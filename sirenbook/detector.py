@@ -310,6 +310,7 @@ class Detection(NamedTuple):
     events: list     # of Event
     seconds: float   # length of the sound, s
 
+# %% ../nbs/24_detector.ipynb #e2873c53
 class Detector(Network):
     "Detects sirens: sound in, probability and events out."
     def __init__(
