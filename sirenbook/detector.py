@@ -310,7 +310,7 @@ class Detection(NamedTuple):
     events: list     # of Event
     seconds: float   # length of the sound, s
 
-# %% ../nbs/24_detector.ipynb #e2873c53
+# %% ../nbs/24_detector.ipynb #7334e935
 class Detector(Network):
     "Detects sirens: sound in, probability and events out."
     def __init__(
@@ -335,9 +335,7 @@ class Detector(Network):
                              f"there are {', '.join(points)}")
 
     @classmethod
-    def load(
-        cls, folder, operating_point=None, precision="float",   # as for `Detector`
-    ):
+    def load(cls, folder, operating_point=None, precision="float"):   # as for `Detector`
         "A detector from a folder, whose files are checked."
         return cls(folder, operating_point, precision)
 
