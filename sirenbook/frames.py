@@ -58,7 +58,7 @@ class FrontEnd:
         self._wav, self.n_frames = self._wav[HOP * n:].copy(), self.n_frames + n
         return mel
 
-# %% ../nbs/23_frames.ipynb #532787d8
+# %% ../nbs/23_frames.ipynb #30d63cc7
 def _check_frames(mel, step, least=1):
     "Log-mel frames as float32; an error unless they are finite and fill whole steps."
     try: mel = np.asarray(mel, np.float32)
@@ -133,7 +133,7 @@ def _window_s(n): return (n + 1) * HOP / SR
 _WINDOW, _WINDOW_HOP = 124, 32      # of format 1: frames in a window; from window to window
 _TIMING = {1: Timing(_WINDOW_HOP * HOP / SR, _window_s(_WINDOW), 0.6, _window_s(_WINDOW) - 0.6)}
 
-# %% ../nbs/23_frames.ipynb #e0b7ea27
+# %% ../nbs/23_frames.ipynb #aa583e6b
 def _bytes(path):
     "The content of a file of weights."
     try: return path.read_bytes()
