@@ -201,7 +201,8 @@ class _OpenEvent:
 
     def event(self, timing, cut):
         "As an event; one that is on where the sound was cut off lasts up to that point."
-        end = self.end - (0 if cut and self.on else timing.offset_s)
+        if cut and self.on: return Event(max(self.earliest, self.start), self.end, self.peak)
+        end = self.end - timing.offset_s
         more = max(0, timing.onset_s - (end - self.start)) / 2     # none is shorter than that
         start = max(self.earliest, self.start - more)
         return Event(start, max(end + more, start + timing.hop_s), self.peak)
@@ -234,7 +235,7 @@ class EventTracker:
     @property
     def current(self):   # Event, or None
         "The event that is on now, up to the newest score."
-        return self._event(False)
+        return self._event(True)
 
     def _event(self, cut):
         long_enough = self._open and self._open.n >= self.min_scores
@@ -310,7 +311,7 @@ class Detection(NamedTuple):
     events: list     # of Event
     seconds: float   # length of the sound, s
 
-# %% ../nbs/24_detector.ipynb #7334e935
+# %% ../nbs/24_detector.ipynb #4a0c8859
 class Detector(Network):
     "Detects sirens: sound in, probability and events out."
     def __init__(

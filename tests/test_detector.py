@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from shared import PACKAGE, complains, fresh, write
 from sirenbook.errors import SirenbookError, SirenbookFileError, SirenbookWarning
-from sirenbook.detector import (HOP, HOP_FRAMES, WINDOW_FRAMES, WINDOW_S, Detection, Detector,
-                                Event,
-                                EventTracker, Scores, find_events, plot_scores)
+from test_frames import folder_with
+from sirenbook.detector import (GAP_S, Detection, Detector, Event, EventTracker, Scores,
+                                find_events, plot_scores)
 from sirenbook.audio import SR, load_wav
+from sirenbook.frames import HOP, STEP_S, FrontEnd, Timing
 from sirenbook.sirens import synthesize, wail_hz
-from sirenbook.spectrograms import log_mel
 
 WEIGHTS = PACKAGE/"weights"
-HOP_S = HOP_FRAMES * HOP / SR
+FIRST_S, ONSET_S, OFFSET_S = Timing().first_s, Timing().onset_s, Timing().offset_s
 QUICK = dict(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,10 @@ def streamed(detector, wav, sizes, sr=SR):
 
 def same(a, b): return all(np.array_equal(x, y) for x, y in zip(a, b))
 
+def close(a, b):
+    "Whether scores are the same but for the order in which sums are made."
+    return np.array_equal(a.times, b.times) and np.allclose(a.probability, b.probability, atol=1e-4)
+
 def sound(scores):
     "Whether scores are such as scores should be."
     t, p = scores
@@ -57,37 +61,35 @@ def sound(scores):
 
 # ---- what a score is
 
-def test_scores_are_the_network_on_the_windows(detector, wail_16k):
-    times, p = detector.score(wail_16k)
-    assert sound((times, p))
-    starts = [*range(0, len(wail_16k) - 125 * HOP + 1, HOP_FRAMES * HOP)]
-    np.testing.assert_allclose(times[:len(starts)], np.array(starts) / SR + 1)
-    for start, one in zip(starts, p):
-        mel = log_mel(wail_16k[start:start + 125 * HOP])
-        scale, logit = detector.card["calibration"], detector.logit(mel)
-        assert abs(1 / (1 + np.exp(-scale["slope"] * logit - scale["offset"])) - one) < 1e-3
+def test_scores_are_the_network_on_the_frames(detector, wail_16k):
+    scores = detector.score(wail_16k)
+    assert sound(scores)
+    found = detector.listen(FrontEnd().push(wail_16k, last=True), detector.memory(), last=True)
+    n_frames, logits = np.transpose(found)
+    assert np.array_equal(scores.times, (n_frames + 1) * HOP / SR)     # the end of what was scored
+    np.testing.assert_allclose(scores.times, FIRST_S + STEP_S * np.arange(len(scores.times)))
+    np.testing.assert_allclose(scores.probability, detector.probability(logits), atol=1e-4)
 
-def test_the_last_window_ends_with_the_sound(detector, wail_16k):
-    wav = wail_16k[:SR * 2 + 5000]
-    times, p = detector.score(wav)
-    assert len(times) == 2 and len(wav) / SR - HOP / SR < times[-1] + WINDOW_S / 2 <= len(wav) / SR
-    mel = log_mel(wav)[-WINDOW_FRAMES:]
-    assert abs(p[-1] - detector.probability(mel)) < 1e-3
+@pytest.mark.parametrize("n", [16_640, 20_000, 37_000])
+def test_no_score_knows_what_comes_later(detector, wail_16k, n):
+    part, whole = detector.score(wail_16k[:n]), detector.score(wail_16k)
+    assert n / SR - STEP_S < part.times[-1] <= n / SR
+    assert close(part, Scores(*(v[:len(part.times)] for v in whole)))
 
-@pytest.mark.parametrize("n, count", [(1, 1), (511, 1), (31_999, 1), (32_000, 1), (32_255, 1),
-                                      (32_256, 2), (40_191, 2), (40_192, 2), (40_448, 3)])
+@pytest.mark.parametrize("n, count", [(1, 1), (511, 1), (2303, 1), (2304, 1), (4351, 1),
+                                      (4352, 2), (16_639, 7), (16_640, 8), (32_000, 15)])
 def test_how_many_scores(detector, n, count):
     times, _ = detector.score(np.full(n, 0.1, np.float32))
-    assert len(times) == count and times[0] == 1
+    assert len(times) == count and times[0] == FIRST_S
 
 def test_calibration_is_used(tmp_path, wail_16k, detector):
     card = copied(tmp_path)
     card["calibration"] = {"slope": 0.5, "offset": -0.25}
     save(tmp_path, card)
-    logit = lambda p: np.log(p / (1 - p))
-    mel = log_mel(wail_16k[:32_000])
-    assert np.isclose(logit(Detector.load(tmp_path).probability(mel)),
-                      0.5 * detector.logit(mel) - 0.25, atol=1e-4)
+    found = detector.listen(FrontEnd().push(wail_16k, last=True), detector.memory(), last=True)
+    expected = 1 / (1 + np.exp(0.25 - 0.5 * np.array([z for _, z in found])))
+    np.testing.assert_allclose(Detector.load(tmp_path).score(wail_16k).probability, expected,
+                               atol=1e-4)
 
 def test_int8_is_another_network_with_much_the_same_answer(detector, wail_16k):
     small = Detector.pretrained(precision="int8")
@@ -100,14 +102,14 @@ def test_int8_is_another_network_with_much_the_same_answer(detector, wail_16k):
 @pytest.mark.parametrize("sizes", [[1], [7], [160], [4096], [8192], [32_000], [99_999]], ids=str)
 def test_streaming_is_batch_at_16_khz(detector, wail_16k, sizes):
     wav = wail_16k[:50_000]
-    assert same(streamed(detector, wav, sizes), detector.score(wav))
+    assert close(streamed(detector, wav, sizes), detector.score(wav))
 
 @settings(max_examples=25, **QUICK)
 @given(st.lists(st.integers(0, 20_000), min_size=1, max_size=12).filter(any),
        st.integers(1, 90_000))
 def test_streaming_is_batch_whatever_the_blocks(detector, wail_16k, sizes, n):
     wav = wail_16k[:n]
-    assert same(streamed(detector, wav, sizes), detector.score(wav))
+    assert close(streamed(detector, wav, sizes), detector.score(wav))
 
 @pytest.mark.parametrize("sr", [8_000, 44_100, 48_000])
 @pytest.mark.parametrize("sizes", [[1, 1, 1, 999], [160], [4096], [1, 5000, 13]], ids=str)
@@ -120,7 +122,7 @@ def test_scores_come_as_soon_as_they_are_due(detector, wail_16k):
     stream, at = detector.stream(), []
     for i in range(0, 64_000, 160):
         if len(stream.push(wail_16k[i:i + 160]).times): at.append((i + 160) / SR)
-    np.testing.assert_allclose(at, 2 + HOP_S * np.arange(len(at)), atol=0.01)
+    np.testing.assert_allclose(at, 1.04 + STEP_S * np.arange(len(at)), atol=0.01)   # the first wait
 
 @settings(max_examples=30, **QUICK)
 @given(st.lists(arrays(np.float32, st.one_of(st.integers(0, 3000),
@@ -169,7 +171,7 @@ def test_a_broken_block_is_silence(detector, wail_16k):
     broken[5] = np.inf
     with pytest.warns(SirenbookWarning, match="not finite"):
         parts = [stream.push(b) for b in (wav[:16_000], broken, wav[20_000:])]
-    assert same(joined([*parts, stream.finish()]), detector.score(wav)) and stream.bad_blocks == 1
+    assert close(joined([*parts, stream.finish()]), detector.score(wav)) and stream.bad_blocks == 1
 
 def test_a_broken_channel_breaks_its_block(detector):
     block, stream = np.zeros((100, 2), np.float32), detector.stream()
@@ -177,28 +179,44 @@ def test_a_broken_channel_breaks_its_block(detector):
     with pytest.warns(SirenbookWarning): stream.push(block)
     assert stream.bad_blocks == 1 and stream.seconds == 100 / SR
 
-def test_a_short_gap_is_silence(detector, wail_16k):
+@pytest.mark.parametrize("seconds", [0, 0.75, GAP_S])
+def test_a_short_gap_is_silence(detector, wail_16k, seconds):
     stream = detector.stream()
-    parts = [stream.push(wail_16k[:20_000]), stream.gap(0.75), stream.push(wail_16k[20_000:])]
-    wav = np.concatenate([wail_16k[:20_000], np.zeros(12_000, np.float32), wail_16k[20_000:]])
-    assert same(joined([*parts, stream.finish()]), detector.score(wav))
+    parts = [stream.push(wail_16k[:20_000]), stream.gap(seconds), stream.push(wail_16k[20_000:])]
+    lost = np.zeros(round(seconds * SR), np.float32)
+    wav = np.concatenate([wail_16k[:20_000], lost, wail_16k[20_000:]])
+    assert close(joined([*parts, stream.finish()]), detector.score(wav))
 
+@pytest.mark.parametrize("lost_s", [GAP_S + 0.01, 3600])
 @pytest.mark.parametrize("sr", [16_000, 44_100])
-def test_after_a_long_gap_a_new_window_begins(detector, wail_16k, sr):
+def test_after_a_long_gap_the_memory_is_empty(detector, wail_16k, sr, lost_s):
     wav = wail_16k if sr == SR else soxr.resample(wail_16k, SR, sr)
     a, b, stream = wav[:3 * sr], wav[3 * sr:], detector.stream(sr)
-    parts = [stream.push(a), stream.gap(3600), stream.push(b), stream.finish()]
+    parts = [stream.push(a), stream.gap(lost_s), stream.push(b), stream.finish()]
     one, two = detector.score(a, sr), detector.score(b, sr)
-    assert np.array_equal(joined(parts).probability, joined([one, two]).probability)
-    np.testing.assert_allclose(joined(parts).times, np.concatenate([one.times, two.times + 3603]))
-    assert stream.seconds == 3606
+    np.testing.assert_allclose(joined(parts).probability, joined([one, two]).probability, atol=1e-4)
+    np.testing.assert_allclose(joined(parts).times,
+                               np.concatenate([one.times, two.times + 3 + lost_s]), atol=1e-4)
+    assert np.isclose(stream.seconds, 6 + lost_s)
+
+@pytest.mark.parametrize("seconds", [GAP_S + 0.01, 30])
+def test_silence_empties_no_memory(detector, wail_16k, seconds):
+    stream, silence = detector.stream(), np.zeros(round(seconds * SR), np.float32)
+    parts = [stream.push(wail_16k), stream.push(silence), stream.push(wail_16k), stream.finish()]
+    assert close(joined(parts), detector.score(np.concatenate([wail_16k, silence, wail_16k])))
+    begun = detector.stream()                              # silence is the past of this one, too
+    begun.push(silence)
+    later = joined([begun.push(wail_16k), begun.finish()]).probability
+    n = len(later)
+    assert not np.allclose(joined(parts).probability[-n:], later, atol=1e-4)
 
 def test_what_a_stream_refuses(detector):
     stream = detector.stream(8000)
     with complains("8000", "44100"): stream.push(np.zeros(9, np.float32), sr=44_100)
     stream.push(np.zeros(9, np.float32), sr=8000)
-    for wrong in (-1, np.nan, np.inf):
-        with complains("gap"): stream.gap(wrong)
+    for wrong in (-1, -1e9, np.nan, np.inf, -np.inf, 1e308, "soon", None, [1]):
+        with complains("a gap is"): stream.gap(wrong)
+    assert stream.seconds == 9 / 8000
     with complains("int16"): stream.push(np.zeros(9, np.int16))
     stream.finish()
     for late in (lambda: stream.push(np.zeros(9, np.float32)), stream.finish, lambda: stream.gap(1),
@@ -210,11 +228,15 @@ def test_a_stream_without_sound(detector):
     stream = detector.stream()
     assert len(stream.push(np.zeros(0, np.float32)).times) == 0 and stream.seconds == 0
 
+def no_network(monkeypatch):
+    "Let LiteRT take no time."
+    monkeypatch.setattr("sirenbook.frames._Lite.__call__", lambda self, frames, state: (0.0, state))
+
 @pytest.mark.filterwarnings("ignore::sirenbook.errors.SirenbookWarning")
 @pytest.mark.parametrize("sr", [16_000, 48_000])
 def test_memory_is_constant(detector, monkeypatch, sr):
     "An hour of sound, accidents included, with a network that takes no time."
-    monkeypatch.setattr(detector, "logit", lambda mel: 0.0)
+    no_network(monkeypatch)
     stream, tracker, block = detector.stream(sr), EventTracker(0.4), np.full(sr, 0.1, np.float32)
     def minutes(n):
         for i in range(60 * n):
@@ -240,11 +262,11 @@ def held(thing):
     return 0 if isinstance(thing, Detector) or not hasattr(thing, "__dict__") else held(vars(thing))
 
 def test_the_clock_does_not_drift(detector, monkeypatch):
-    monkeypatch.setattr(detector, "logit", lambda mel: 0.0)
+    no_network(monkeypatch)
     stream = detector.stream(44_100)
     stream.gap(30 * 24 * 3600)
     scores = joined([stream.push(np.zeros(44_100, np.float32)) for _ in range(60)])
-    np.testing.assert_allclose(scores.times, 30 * 24 * 3600 + 1 + HOP_S
+    np.testing.assert_allclose(scores.times, 30 * 24 * 3600 + FIRST_S + STEP_S
                                * np.arange(len(scores.times)), rtol=0, atol=1e-6)
 
 
@@ -266,7 +288,7 @@ def test_a_file_longer_than_a_block(detector, tmp_path, wail):
     wav = np.tile(wail, 4)
     path = write(tmp_path/"a.wav", wav, 48_000, subtype="FLOAT")
     a, b = detector.score(path), detector.score(wav, 48_000)
-    assert same(a, b) and 23 - HOP_S < a.times[-1] <= 23
+    assert same(a, b) and 24 - STEP_S < a.times[-1] <= 24
     assert detector.events(path) == detector.events(wav, sr=48_000)
 
 @pytest.mark.parametrize("sr", [4_000, 8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 96_000,
@@ -345,14 +367,14 @@ def test_files_with_a_rate_or_channels_that_are_not_accepted(detector, tmp_path)
         detector.score(write(wide, np.zeros((9, 65))))
 
 def test_a_long_file_takes_little_memory(detector, tmp_path, monkeypatch):
-    monkeypatch.setattr(detector, "logit", lambda mel: 0.0)
+    no_network(monkeypatch)
     path = tmp_path/"long.wav"
     with sf.SoundFile(path, "w", 8000, 1, "PCM_16") as file:
         for _ in range(20): file.write(np.zeros(8000 * 60, np.float32))
     tracemalloc.start()
     try: scores, peak = detector.score(path), tracemalloc.get_traced_memory()[1]
     finally: tracemalloc.stop()
-    assert len(scores.times) > 2300 and peak < 12e6                 # all of it: 77 MB
+    assert len(scores.times) > 9300 and peak < 12e6                 # all of it: 77 MB
 
 
 # ---- silence and noise
@@ -373,64 +395,93 @@ def test_no_alarm_without_a_siren(detector, name, wav): assert detector.events(w
 
 # ---- events
 
-def scores_of(*p): return Scores(1 + HOP_S * np.arange(len(p)), np.array(p, np.float32))
+def scores_of(*p): return Scores(FIRST_S + STEP_S * np.arange(len(p)), np.array(p, np.float32))
+
+def low(seconds): return [.1] * round(seconds / STEP_S)
 
 def test_one_event_with_its_ends():
-    (start, end, peak), = find_events(scores_of(.1, .1, .6, .9, .7, .6, .1, .1, .1, .1, .1), 0.5)
-    assert np.isclose(start, 1 + 2 * HOP_S + 0.4) and np.isclose(end, 1 + 5 * HOP_S - 0.4)
+    (start, end, peak), = find_events(scores_of(*low(3), .6, *[.9] * 8, .6, *low(5)), 0.5)
+    first = FIRST_S + STEP_S * len(low(3))
+    assert np.isclose(start, first - ONSET_S) and np.isclose(end, first + 9 * STEP_S - OFFSET_S)
     assert np.isclose(peak, 0.9)
 
-def test_hysteresis():
-    low = 1 / (1 + np.e)                                           # of a threshold of 0.5
-    assert len(find_events(scores_of(.1, .6, low + .01, low + .01, low + .01, low + .01, low + .01,
-                                     low + .01, .6, .1, .1), 0.5)) == 1
-    assert len(find_events(scores_of(.1, .6, low - .01, low - .01, low - .01, low - .01, low - .01,
-                                     low - .01, .6, .1, .1), 0.5)) == 2
-    # once off, only the threshold counts
-    assert len(find_events(scores_of(.1, .6, .1, .4, .4, .4, .4, .4, .4, .6, .1, .1), 0.5)) == 2
-    assert find_events(scores_of(.1, .4, .4, .4), 0.5) == []
+def test_delays_are_those_of_the_network():
+    timing = Timing(onset_s=0.2, offset_s=0.7)
+    (start, end, _), = find_events(scores_of(*low(3), *[.9] * 20, *low(5)), 0.5, timing=timing)
+    first = FIRST_S + STEP_S * len(low(3))
+    assert np.isclose(start, first - 0.2) and np.isclose(end, first + 19 * STEP_S - 0.7)
+    (start, end, _), = find_events(scores_of(.9, *low(5)), 0.5, timing=timing)
+    assert 0 == start < end < 0.5
 
-def test_pauses_are_bridged():
-    assert len(find_events(scores_of(.1, .9, .1, .1, .9, .1), 0.5)) == 1
-    assert len(find_events(scores_of(.1, .9, .1, .1, .9, .1), 0.5, bridge_s=1)) == 2
+def test_hysteresis():
+    edge = 1 / (1 + np.e)                                          # of a threshold of 0.5
+    for between, count in ((edge + .01, 1), (edge - .01, 2)):
+        assert len(find_events(scores_of(.1, .6, *[between] * 40, .6, .1), 0.5)) == count
+    # once off, only the threshold counts
+    assert len(find_events(scores_of(.1, .6, .1, *[.4] * 40, .6, .1), 0.5)) == 2
+    assert find_events(scores_of(.1, *[.4] * 40), 0.5) == []
+
+def two_sirens(pause_s):
+    "The scores of two seconds of a siren, a pause, and two more seconds."
+    siren, pause = [.9] * 16, [.1] * (int(pause_s / STEP_S) - 1)
+    return scores_of(*low(2), *siren, *pause, *siren, *low(5))
+
+@pytest.mark.parametrize("pause_s, count", [(0.5, 1), (1, 1), (2, 1), (3, 1), (3.5, 2), (6, 2)])
+def test_pauses_of_up_to_three_seconds_are_bridged(pause_s, count):
+    events = find_events(two_sirens(pause_s), 0.5)
+    assert len(events) == count
+    assert abs(events[-1].end - events[0].start - pause_s - 4) < 4 * STEP_S
+    assert len(find_events(two_sirens(pause_s), 0.5, bridge_s=0.2)) == 2
 
 def test_short_events():
-    (start, end, _), = find_events(scores_of(.1, .1, .9, .1, .1), 0.5)
-    assert np.isclose(end - start, 0.6) and np.isclose((start + end) / 2, 1 + 2 * HOP_S)
-    assert find_events(scores_of(.1, .1, .9, .1, .1), 0.5, min_windows=2) == []
-    assert len(find_events(scores_of(.1, .1, .9, .9, .1), 0.5, min_windows=2)) == 1
+    at = FIRST_S + STEP_S * len(low(3)) - (ONSET_S + OFFSET_S) / 2
+    (start, end, _), = find_events(scores_of(*low(3), .9, *low(4)), 0.5)
+    assert np.isclose(end - start, ONSET_S) and np.isclose((start + end) / 2, at)
+    assert find_events(scores_of(*low(3), .9, *low(4)), 0.5, min_scores=2) == []
+    assert len(find_events(scores_of(*low(3), .9, .9, *low(4)), 0.5, min_scores=2)) == 1
 
 def test_events_at_the_edges():
-    assert find_events(scores_of(.9, .9, .1, .1, .1, .1, .1), 0.5)[0].start == 0
-    assert find_events(scores_of(.1, .1, .9), 0.5, 2 + 2 * HOP_S)[0].end == 2 + 2 * HOP_S
-    assert find_events(scores_of(.9), 0.5, 0.3) == [(0, 0.3, pytest.approx(0.9))]
+    assert find_events(scores_of(.9, .9, *low(5)), 0.5)[0].start == 0
+    last = FIRST_S + STEP_S * len(low(3))
+    assert find_events(scores_of(*low(3), .9), 0.5, last)[0].end == last
+    assert find_events(scores_of(.9), 0.5, 0.1) == [(0, 0.1, pytest.approx(0.9))]
     assert find_events(scores_of(), 0.5) == []
 
-def test_an_event_ends_where_sound_was_lost():
-    times = np.array([1, 1 + HOP_S, 100, 100 + HOP_S])
-    a, b = find_events(Scores(times, np.full(4, .9)), 0.5, bridge_s=1000)
-    assert a[:2] == (0, 2 + HOP_S) and b[:2] == (99, 101 + HOP_S)
+@pytest.mark.parametrize("p", [[.9, .9, .9], [.1, .9, .9], [.1, .1, .9], [.9, .1, .1]], ids=str)
+def test_an_event_ends_where_sound_was_lost(p):
+    times = FIRST_S + STEP_S * np.arange(3)
+    a, b = find_events(Scores(np.r_[times, 100 + times], np.array(p * 2)), 0.5, bridge_s=1000)
+    assert 0 <= a.start < a.end <= times[-1] and 100 <= b.start < b.end <= 100 + times[-1]
+    if p[-1] > .5: assert a.end == times[-1]               # it was on, up to the gap
+    if p[0] > .5: assert b.start == 100                    # it was on, from the gap on
+
+@pytest.mark.parametrize("wrong", [dict(release=-1), dict(bridge_s=-.1), dict(bridge_s=np.nan),
+                                   dict(release=np.nan), dict(min_scores=0)], ids=str)
+def test_what_a_tracker_refuses(wrong):
+    with complains(next(iter(wrong))): EventTracker(0.5, **wrong)
 
 @settings(max_examples=100, **QUICK)
 @given(st.lists(st.floats(0, 1, width=32), max_size=60), st.floats(0.01, 0.99), st.integers(1, 4),
-       st.floats(0, 3))
-def test_events_are_such_as_events_should_be(p, threshold, min_windows, release):
-    scores, how = scores_of(*p), dict(min_windows=min_windows, release=release)
-    seconds = 2 + HOP_S * len(p)
+       st.floats(0, 3), st.floats(0, 3))
+def test_events_are_such_as_events_should_be(p, threshold, min_scores, release, bridge_s):
+    scores, how = scores_of(*p), dict(min_scores=min_scores, release=release, bridge_s=bridge_s)
+    seconds = FIRST_S + STEP_S * (len(p) - 1)
     events, tracker, ended = find_events(scores, threshold, seconds, **how), EventTracker(threshold,
         **how), []
     for one in zip(*scores): ended += tracker.push(Scores(*[[v] for v in one]))
     assert ended + tracker.finish(seconds) == events
     assert all(0 <= e.start < e.end <= seconds and threshold <= e.peak <= max(p) for e in events)
     assert all(a.end <= b.start for a, b in zip(events, events[1:]))
-    if min_windows == 1: assert bool(events) == any(v >= threshold for v in p)
+    if min_scores == 1: assert bool(events) == any(v >= threshold for v in p)
 
 def test_the_event_that_is_on():
     tracker = EventTracker(0.5)
     tracker.push(scores_of(.1, .1))
     assert tracker.current is None
-    tracker.push(Scores(np.array([1 + 2 * HOP_S]), np.array([.8], np.float32)))
+    newest = FIRST_S + 2 * STEP_S
+    tracker.push(Scores(np.array([newest]), np.array([.8], np.float32)))
     assert isinstance(tracker.current, Event) and np.isclose(tracker.current.peak, 0.8)
+    assert tracker.current.end == newest
     assert len(tracker.finish()) == 1 and tracker.current is None
 
 @pytest.mark.parametrize("threshold", [0, 1, -1, 2, np.nan, "high", None])
@@ -438,6 +489,21 @@ def test_thresholds_that_are_none(detector, threshold):
     with complains("threshold"): EventTracker(threshold)
     if threshold is not None:
         with complains("threshold"): detector.events(np.zeros(99, np.float32), threshold)
+
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.5])
+def test_events_of_a_file_are_those_of_a_stream(detector, tmp_path, wail_16k, seconds):
+    quiet = np.random.default_rng(1).normal(0, 0.002, 8 * SR).astype(np.float32)
+    wav = np.concatenate([quiet, wail_16k, quiet, wail_16k])
+    path = write(tmp_path/"a.wav", wav, subtype="FLOAT")
+    stream, tracker, events = detector.stream(), detector.tracker(0.5), []
+    for a in range(0, len(wav), n := round(seconds * SR)):
+        events += tracker.push(stream.push(wav[a:a + n]))
+    events += tracker.push(stream.finish()) + tracker.finish(stream.seconds)
+    found = detector.events(path, 0.5)
+    assert len(found) == len(events) > 0
+    for a, b in zip(found, events):
+        assert abs(a.start - b.start) <= STEP_S and abs(a.end - b.end) <= STEP_S
+        assert abs(a.peak - b.peak) < 1e-4
 
 def test_operating_points(detector, wail_16k):
     points = detector.card["operating_points"]
@@ -524,8 +590,21 @@ def test_a_right_checksum_of_a_wrong_model(tmp_path):
 
 def test_a_model_of_another_shape(tmp_path, monkeypatch):
     copied(tmp_path)
-    monkeypatch.setattr("sirenbook.detector.WINDOW_FRAMES", 100)
+    monkeypatch.setattr("sirenbook.frames._INPUTS", {2: (1, 100, 64)})
     with complains("(1, 100, 64)", kind=SirenbookFileError): Detector.load(tmp_path)
+
+def test_weights_of_the_first_format(tmp_path, wail_16k):
+    "Windows of two seconds, 0.512 s apart, each on its own."
+    old = Detector.load(folder_with(tmp_path, 1, (1, 124, 64)))
+    assert old.threshold == 0.5
+    found = old.detect(wail_16k)
+    assert sound(found.scores) and found.seconds == 6
+    np.testing.assert_allclose(found.scores.times, 2 + 0.512 * np.arange(8))
+    assert close(streamed(old, wail_16k, [4096]), found.scores)
+    threshold = float(np.median(found.scores.probability))
+    assert all(0 <= e.start < e.end <= 6 for e in old.events(wail_16k, threshold))
+    assert old.events(wail_16k, threshold)
+    assert len(old.score(wail_16k[:99]).times) == 1        # a short sound is followed by silence
 
 def change(*keys, to):
     def do(card):
@@ -537,7 +616,7 @@ def change(*keys, to):
 @pytest.mark.parametrize("do", [
     *(change(k, to=KeyError) for k in ("format", "files", "calibration", "operating_points",
                                        "default")),
-    change("format", to=2), change("files", to=[]), change("files", "float", to=KeyError),
+    change("format", to=3), change("files", to=[]), change("files", "float", to=KeyError),
     change("files", "float", "file", to=7),
     change("files", "float", "file", to="../detector.tflite"),
     change("files", "float", "sha256", to=None),
@@ -547,7 +626,7 @@ def change(*keys, to):
     to=float("inf")), change("calibration", to=None),
     change("operating_points", to={}), change("operating_points", to={"1/h": 1.0}),
     change("operating_points", to={"1/h": "0.5"}), change("operating_points", to=[0.5]),
-    change("default", to="2/h"), change("default", to=["1/h"])],
+    change("default", to="7/week"), change("default", to=["1/h"])],
     ids=lambda do: str([c.cell_contents for c in do.__closure__]))
 def test_cards_that_are_broken(tmp_path, do):
     card = copied(tmp_path)
@@ -594,7 +673,7 @@ print(*sorted(m for m in sys.modules if m.startswith("sirenbook.")))""").split()
 def test_quiet_stderr():
     done = subprocess.run([sys.executable, "-c", """
 import os
-from sirenbook.detector import quiet_stderr
+from sirenbook.frames import quiet_stderr
 try:
     with quiet_stderr():
         os.write(2, b"within")
