@@ -21,7 +21,7 @@ from .frames import Timing
 from .noises import noise
 from .recordings import CLASSES
 from .roads import STEP_S, band_power, convolve, microphone, propagate, scene
-from .roads import street_response
+from .roads import speed_of_sound_mps, street_response
 from .sirens import KINDS, siren
 from .transfer import AUDIBLE_DB, group_weights
 from .viewing import new_axes
@@ -80,6 +80,11 @@ def _recordings(rows):
         if key not in best or r["p"] > best[key]["p"]: best[key] = r
     return list(best.values())
 
+def _free(rows):
+    "The pieces without a siren."
+    if free := [r for r in rows if r["label"] != "emergency"]: return free
+    raise SirenbookError("no piece without a siren is among these rows")
+
 def _siren(rows): return np.array([r["label"] == "emergency" for r in rows], bool)
 
 def _figures(top, free, weight, drawn):
@@ -97,11 +102,12 @@ def _figures(top, free, weight, drawn):
 # %% ../nbs/25_evaluation.ipynb #84874e08
 def unseen_metrics(
     rows,             # of `load_unseen`
-    draws:int=300,    # how often groups are drawn; 0 for no interval
+    draws:int=300,    # how often groups are drawn; 0 for an interval without width
     seed:int=0,       # of the draws
 ) -> dict:            # name -> (value, low, high); the interval holds 95 % of the draws
     "How well recordings are ranked, with bootstrap intervals by group."
-    top, free = _recordings(rows), [r for r in rows if r["label"] != "emergency"]
+    top, free = _recordings(rows), _free(rows)
+    if len(free) == len(rows): raise SirenbookError("no recording of a siren is among these rows")
     names, which = np.unique([r["group"] for r in top], return_inverse=True)
     place = {g: i for i, g in enumerate(names)}
     home, weight = [place[r["group"]] for r in free], group_weights(_siren(top), names[which])
@@ -112,7 +118,7 @@ def unseen_metrics(
         mine = weight * drawn[which]
         if len({*_siren(top)[mine > 0]}) == 2:
             found.append([*_figures(top, free, mine, drawn[home]).values()])
-    limits = np.percentile(found, (2.5, 97.5), axis=0).T if draws else [(v, v) for v in value.values()]
+    limits = np.percentile(found or [[*value.values()]], (2.5, 97.5), axis=0).T
     return {k: (v, *map(float, ends)) for (k, v), ends in zip(value.items(), limits)}
 
 # %% ../nbs/25_evaluation.ipynb #a0d44d6f
@@ -150,7 +156,7 @@ def piece_alarms(
     thresholds=THRESHOLDS,   # each from 0 to 1
 ) -> list:                   # a dict for each threshold, as `false_alarms` gives them
     "Count the pieces without a siren whose highest probability reaches each threshold."
-    free = [r for r in rows if r["label"] != "emergency"]
+    free = _free(rows)
     hours, p = round(sum(r["seconds"] for r in free) / 3600, 4), np.array([r["p"] for r in free])
     return [{"hours": hours, "threshold": t, "events": int(np.sum(p >= t))} for t in thresholds]
 
@@ -163,14 +169,14 @@ def alarm_rate(
 ) -> dict:             # events, hours, rate, low, high: the last three an hour
     "False alarms an hour, with a 95 % interval by groups."
     groups = {}
-    for r in rows:
-        if r["label"] != "emergency":
-            groups.setdefault(r["group"], []).append((r["p"] >= threshold, r["seconds"] / 3600))
+    for r in _free(rows):
+        groups.setdefault(r["group"], []).append((r["p"] >= threshold, r["seconds"] / 3600))
     each = np.array([np.sum(pieces, 0) for pieces in groups.values()])     # events, hours
     events, hours = each.sum(0)
     rng, n = np.random.default_rng(seed), len(each)
     drawn = np.array([each[rng.integers(n, size=n)].sum(0) for _ in range(draws)])
-    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], (2.5, 97.5)) if events else (0, 3.69 / hours)
+    low, high = (np.percentile(drawn[:, 0] / drawn[:, 1], (2.5, 97.5)) if events
+                 else (0, 3.69 / hours))
     return {"events": int(events), "hours": float(hours), "rate": float(events / hours),
             "low": float(low), "high": float(high)}
 
@@ -252,7 +258,7 @@ def threshold_events(
     times, p = np.asarray(scores.times, float), scores.probability
     on = np.flatnonzero(p >= threshold)
     runs = np.split(on, np.flatnonzero(np.diff(on) > 1) + 1)
-    return [Event(max(times[r[0]] - timing.hop_s, 0.0), float(times[r[-1]]), float(p[r].max()))
+    return [Event(*map(float, (max(times[r[0]] - timing.hop_s, 0), times[r[-1]], p[r].max())))
             for r in runs if len(r)]
 
 def threshold_curve(
@@ -311,9 +317,9 @@ def event_metrics(
                     (round(float(v), 4) for v in numbers)))
 
 # %% ../nbs/25_evaluation.ipynb #4a663689
-PSDS_COLUMNS = {"weights": str, "sound": str, "operating_point": str, "threshold": float, "logic": str, "truth": str, "hours": float,
-                "true_events": int, "psds": float, "psds_loose": float, "f1": float,
-                "precision": float, "recall": float}   # columns of psds.csv
+PSDS_COLUMNS = {"weights": str, "sound": str, "operating_point": str, "threshold": float,
+                "logic": str, "truth": str, "hours": float, "true_events": int, "psds": float,
+                "psds_loose": float, "f1": float, "precision": float, "recall": float}
 LOGICS = {"event tracker": find_events, "bare threshold": threshold_events}   # scores to events
 
 def load_psds(
@@ -334,17 +340,17 @@ def _from_onset(wav):
     return wav[round(first * STEP_S * SR):]
 
 def _background(rng):
-    "A street scene without its front, float64 `(n_samples,)`: traffic, weather, people."
+    "A street scene without its foreground, float64 `(n_samples,)`: traffic, weather, people."
     _, *rest = scene(SIREN_START_S[1] + AFTER_S, rng).parts.values()
     return sum(rest)
 
 # %% ../nbs/25_evaluation.ipynb #1e1b7eec
-AIRS = {"dry": (20, 20, "", 0), "humid": (20, 90, "", 0),   # °C, % humidity, noise, its level over
-        "windy": (20, 50, "wind", 6), "rainy": (12, 95, "rain", 3)}   # the street, dB (illustrative)
+AIRS = {"dry": (20, 20, "", 0), "humid": (20, 90, "", 0),   # °C, % humidity, noise, and its
+        "windy": (20, 50, "wind", 6), "rainy": (12, 95, "rain", 3)}   # dB over the street (made up)
 
 def _from_distance(tone, distance_m, temperature_c=20, humidity_percent=50):
     "A siren of level 1 at 1 m, as it arrives from far away."
-    away = round(distance_m / 343.2 * SR)
+    away = round(distance_m / speed_of_sound_mps(temperature_c) * SR)
     sent = np.concatenate([tone, np.zeros(away + SR)])
     return propagate(sent, SR, (distance_m, 0, 1.5), (0, 0, 0), temperature_c=temperature_c,
                      humidity_percent=humidity_percent)[away:][:len(tone)].astype(float)
@@ -369,6 +375,8 @@ def onset_scenes(
     settings,      # (snr_db, None, "") or (None, distance_m, a key of AIRS) for each scene wanted
 ):                 # yields (snr_db, waveform `(n_samples,)`, onset in s)
     "One siren begins in one street: the same for every setting, except for its level and the air."
+    if kind not in KINDS:
+        raise SirenbookError(f"no siren is called {kind!r}; there are {', '.join(KINDS)}")
     seed = [_ONSET_SEED, KINDS.index(kind), draw]
     rng = np.random.default_rng(seed)
     street, onset_s = _background(rng), float(rng.uniform(*SIREN_START_S))
@@ -377,6 +385,8 @@ def onset_scenes(
     loud = _OVER_STREET_DB + 20 * np.log10(3)                              # at 1 m
     loud = np.sqrt(10 ** (loud / 10) * np.median(band_power(street)) / np.mean(band_power(tone)))
     for snr_db, distance_m, air in settings:
+        if air and air not in AIRS:
+            raise SirenbookError(f"no air is called {air!r}; there are {', '.join(AIRS)}")
         *weather, kind_of_noise, over_db = AIRS[air or "humid"]
         tones, last = np.zeros(len(street)), np.random.default_rng([*seed, 1])
         rest = street + _weather(kind_of_noise, over_db, street, last)
@@ -395,10 +405,12 @@ def lay_over(
     snrs_db,                   # ratios wanted, dB
 ):                             # yields (snr_db, waveform `(n_samples,)`, onset in s, end in s)
     "A real siren begins in a real street: the same for each ratio, except for the siren's level."
+    if not len(street_wav): raise SirenbookError("the recording of the street holds no samples")
     n = round((SIREN_START_S[1] + AFTER_S) * SR)
     street = np.concatenate([street_wav, street_wav[::-1]] * (n // len(street_wav) + 1))
     a = int(rng.integers(len(street_wav) - n + 1)) if len(street_wav) > n else 0
     onset_s, power = float(rng.uniform(*SIREN_START_S)), band_power(siren_wav)
+    if not power.max(initial=0) > 0: raise SirenbookError("the siren's recording is silent")
     first = np.argmax(power > 0.01 * power.max())
     at, street = round(onset_s * SR), street[a:a + n]
     tones = np.zeros(n)
@@ -450,8 +462,8 @@ def _optional(text):
 
 LATENCY_COLUMNS = {"weights": str, "sound": str, "threshold": float, "operating_point": str,
                    "kind": str, "draw": int, "snr_db": float, "distance_m": _optional, "air": str,
-                   "outcome": str, "latency_s": _optional}   # columns of latency.csv; "sound" is
-# simulated, or real; "kind" is that of a simulated siren, or the group of a real one
+                   "outcome": str, "latency_s": _optional}   # columns of latency.csv
+# "sound" is simulated or real, "kind" that of a simulated siren or the group of a real one
 
 def load_latency(
     path,    # a table that `sirenbook experiment detector` wrote
@@ -461,8 +473,8 @@ def load_latency(
     for r in rows:
         if (r["outcome"] == "found") != (r["latency_s"] is not None) or r["outcome"] not in (
                 "found", "missed", "early"):
-            raise SirenbookFileError(f"{path}: a row has the outcome {r['outcome']!r} and latency_s "
-                                     f"{r['latency_s']}; only found has a latency")
+            raise SirenbookFileError(f"{path}: a row has the outcome {r['outcome']!r} and "
+                                     f"latency_s {r['latency_s']}; only found has a latency")
     return rows
 
 # %% ../nbs/25_evaluation.ipynb #df8d8ce2
