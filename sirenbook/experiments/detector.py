@@ -13,7 +13,8 @@ import numpy as np
 from ..detector import Detector
 from ..detector_training import NEITHER, categories, fold_of, train_detector
 from ..distillation import TEACHER
-from ..errors import SirenbookError, progress
+from ..audio import SR
+from ..errors import SirenbookError, progress, require
 from sirenbook.evaluation import (
     AIRS, LATENCY_COLUMNS, LOGICS, PSDS_COLUMNS, UNSEEN_COLUMNS, alarm_intervals, audible_spans,
     event_metrics, lay_over, merge_spans, onset_scenes, outcome, piece_maxima, threshold_curve,
@@ -49,11 +50,12 @@ def run_unseen(
         keys = [(names[fold], fold, Path(f).name) for f in folders for fold in detectors]
         for name, fold, place in runs.pending(keys, "folds"):
             folder = next(f for f in folders if Path(f).name == place)
-            runs.add(*({"weights": name, "fold": fold, "set": place, "group": group,
-                        "file": Path(r.path).name, "label": r.label, "category": category,
-                        "start_s": a, "seconds": round(n, 3), "p": round(p, 7)}
-                       for r, group, category in recordings_of_fold(folder, fold)
-                       for a, n, p in piece_maxima(detectors[fold].score(r.wav), r.seconds)))
+            rows = [{"weights": name, "fold": fold, "set": place, "group": group,
+                     "file": Path(r.path).name, "label": r.label, "category": category,
+                     "start_s": a, "seconds": round(n, 3), "p": round(p, 7)}
+                    for r, group, category in recordings_of_fold(folder, fold)
+                    for a, n, p in piece_maxima(detectors[fold].score(r.wav), r.seconds)]
+            if rows: runs.add(*rows)
 
 # %% ../../nbs/86_experiment_detector.ipynb #b2710a53
 ONSET_SNRS_DB = (-10, -5, 0, 5, 10)          # of the simulated sirens that begin
@@ -117,7 +119,8 @@ def real_onsets(
     sirens = {}
     for r, group, category in found:
         if r.label == "emergency": sirens.setdefault(group, []).append(r)
-    if sirens and not streets: raise SirenbookError(f"fold {fold} has no street to lay a siren over")
+    if sirens and not streets:
+        raise SirenbookError(f"fold {fold} has no street to lay a siren over")
     for group, recordings in sorted(sirens.items()):
         for draw in range(draws):
             rng = np.random.default_rng([zlib.crc32(group.encode()), draw])
@@ -185,7 +188,7 @@ def run_psds(
         return [(n, r.seconds, detector.score(r.wav), spans)
                 for n, r, spans in progress(_scenes(place), "scenes")]
     def real():
-        return [(f"{group} {draw} {snr_db}", len(wav) / 16_000, d.score(wav), {"sounding": [(a, b)]})
+        return [(f"{group} {draw} {snr_db}", len(wav) / SR, d.score(wav), {"sounding": [(a, b)]})
                 for fold, d in detectors.items()
                 for group, draw, scenes in real_onsets(folders, fold, 1)
                 for snr_db, wav, a, b in scenes if snr_db >= 0]
@@ -194,12 +197,14 @@ def run_psds(
                      and points.get(r["operating_point"]) == r["threshold"]]
         wanted = {"simulated": simulated} | ({"real": real} if detectors else {})
         for _, sound in runs.pending([(name, sound) for sound in wanted], "event metrics"):
-            scenes = wanted[sound]()
+            if not (scenes := wanted[sound]()): continue
             head = {"weights": name, "sound": sound,
                     "hours": round(sum(s for _, s, *_ in scenes) / 3600, 4)}
             runs.add(*(head | r for r in _event_rows(scenes, points)))
 
 # %% ../../nbs/86_experiment_detector.ipynb #985d3395
+_TABLES = {"unseen": UNSEEN_COLUMNS, "latency": LATENCY_COLUMNS, "psds": PSDS_COLUMNS}
+
 def run(
     datasets=None,         # to learn from: names or folders; street and world are judged as well
     out="data",            # the folder of the tables
@@ -216,8 +221,11 @@ def run(
     judged = [f for f in recorded if Path(f).name in JUDGED]
     if not judged: raise SirenbookError(f"the detector is judged on {' and '.join(JUDGED)}; "
                                         "neither is among the data sets")
-    RunTable(out / "unseen.csv", UNSEEN_COLUMNS, ("weights",))   # whether it can be written
-    places = {k: train_detector(folder, recorded, TEACHER, hours, fold=k) for k in sorted(fold_ids)}
+    if not fold_ids or not {*(fold_ids := sorted(fold_ids))} <= {*range(5)}:
+        raise SirenbookError(f"the folds are some of 0 to 4, not {fold_ids}")
+    for name, columns in _TABLES.items(): RunTable(out / f"{name}.csv", columns, ("weights",))
+    require("sed_scores_eval", "evaluation")            # both before hours of training
+    places = {k: train_detector(folder, recorded, TEACHER, hours, fold=k) for k in fold_ids}
     detectors = {k: Detector.load(place) for k, place in places.items()}
     shipped, last = Detector.load(places[max(places)]), places[max(places)].parent
     points, others = shipped.card["operating_points"], detectors.values()
