@@ -7,7 +7,7 @@ import pytest
 from shared import PACKAGE, ROOT, fresh, is_sentence, write
 from sirenbook import cli, files, sources
 from sirenbook.cli import main
-from sirenbook.detector import WINDOW_S, Detector
+from sirenbook.detector import Detector
 from sirenbook.errors import SirenbookFileError
 from sirenbook.files import read_csv
 from sirenbook.signals import tone
@@ -551,9 +551,10 @@ def test_listen_finds_what_detect_finds(monkeypatch, capsys, between, detector):
                        "--format", format, "--channels", channels, "--threshold", between)
         assert [set(a) for a in alarms] == [{"time", "probability"}] * 2
         for a, e in zip(alarms, events):
-            assert e.start - .01 <= a["time"] <= e.start + WINDOW_S
+            timing = detector.timing
+            assert e.start - .01 <= a["time"] <= e.start + timing.first_s + timing.onset_s
             assert float(between) - 1e-4 <= a["probability"] <= e.peak + 1e-4
-            k = np.abs(scores.times + WINDOW_S / 2 - a["time"]).argmin()
+            k = np.abs(scores.times - a["time"]).argmin()
             assert abs(scores.probability[k] - a["probability"]) < 1e-3
 
 def test_bytes_may_be_cut_anywhere(monkeypatch, capsys, between):
@@ -722,8 +723,8 @@ def test_a_library_is_missing(monkeypatch, capsys, tmp_path):
 def training(monkeypatch):
     "A training that only notes what was asked."
     module, calls = types.ModuleType("sirenbook.detector_training"), []
-    def train_detector(out, roadside=None, esvs=None, street=None, hours=8.0, seed=0, *, spread=()):
-        calls.append((out, roadside, esvs, street, hours, seed))
+    def train_detector(out, recorded=(), teacher=None, hours=0, seed=0, *, fold=0, scenes=None):
+        calls.append((out, list(recorded), teacher, hours, seed, fold, scenes))
         return f"{out}/weights"
     module.train_detector = train_detector
     monkeypatch.setitem(sys.modules, "sirenbook.detector_training", module)
@@ -732,9 +733,10 @@ def training(monkeypatch):
 def test_train_passes_its_options_on(training, capsys):
     assert main(["train", "detector", "--out", "mine"]) == 0
     assert "--weights mine/weights" in capsys.readouterr().out
-    words = "--out mine --roadside r --esvs e --street s --hours 0.5 --seed 3"
+    words = "--out mine --recorded e w --teacher t --scenes s --hours 0.5 --seed 3 --fold 1"
     assert main(["train", "detector", *words.split()]) == 0
-    assert training == [("mine", None, None, None, 8.0, 0), ("mine", "r", "e", "s", .5, 3)]
+    assert training == [("mine", [], None, 11, 0, 4, None),
+                        ("mine", ["e", "w"], "t", .5, 3, 1, "s")]
 
 @pytest.mark.parametrize("words, named", [("--hours 0", "hours"), ("--hours -1", "hours"),
     ("--hours nan", "hours"), ("--hours inf", "hours"), ("--seed -1", "seed")])

@@ -22,9 +22,9 @@ SECONDS, START, STOP = 5, 3, 4.5     # of a file; where its siren begins and end
 
 @cache
 def siren(sr=16000):
-    "Quiet noise with a wail in it, `(n_samples,)`."
+    "Quiet noise with a yelp in it, `(n_samples,)`."
     wav = np.random.default_rng(0).normal(0, .003, SECONDS * 48000)
-    wav[START * 48000:round(STOP * 48000)] += .5 * render("PA300 wail", STOP - START, 48000)
+    wav[START * 48000:round(STOP * 48000)] += .5 * render("PA300 yelp", STOP - START, 48000)
     return np.clip(soxr.resample(wav, 48000, sr), -.99, .99).astype(np.float32)
 
 def written(format, subtype=None, sr=16000, channels=1, endian=None, **options):
