@@ -1,54 +1,127 @@
-"""Counting, latency, event metrics and the readers, against cases whose answer is known."""
-import importlib.util
+"""Ranking, counts, latency, event metrics and readers, against cases whose answer is known."""
+import csv, importlib.util
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from shared import ROOT, complains, write_folder
+from hypothesis import given, settings, strategies as st
+from shared import ROOT, complains, write
+from sklearn.metrics import roc_auc_score
 
 from sirenbook import evaluation
 from sirenbook.audio import SR
-from sirenbook.detector import Detector, Event, Scores, find_events
+from sirenbook.detector import Detector, Event, EventTracker, Scores, find_events
+from sirenbook.detector_training import fold_of
+from sirenbook.errors import SirenbookFileError
 from sirenbook.evaluation import (
-    AFTER_S, BLOCK, REAL, SIMULATED, THRESHOLDS, alarm_intervals, audible_spans, event_metrics,
-    false_alarms, latencies, latency_table, load_alarms, load_latency, load_psds, load_unseen,
-    merge_spans, onset_scenes, operating_points, outcome, rate_interval, siren_free_minute,
-    siren_free_minutes, threshold_curve, threshold_events, unseen_ranking, weights_name,
-    worst_clips)
+    AFTER_S, AIRS, BLOCK, THRESHOLDS, alarm_intervals, alarm_rate, audible_spans, event_metrics,
+    false_alarms, half_of, latencies, latency_table, lay_over, load_latency, load_peers, load_psds,
+    load_unseen, merge_spans, onset_scenes, operating_points, outcome, piece_alarms, piece_maxima,
+    threshold_curve, threshold_events, unseen_metrics, weights_name, worst_recordings)
 from sirenbook.experiments import detector as experiment
-from sirenbook.experiments.detector import run_alarms, run_latency
 from sirenbook.files import write_csv
+from sirenbook.frames import Timing
 from sirenbook.roads import band_power
 from sirenbook.sirens import KINDS
 
-HOP_S = 0.512
-CARD = {"files": {"float": {"sha256": "ab"}}, "calibration": {"slope": 1.0, "offset": 0.0},
-        "operating_points": {"1/h": 0.8, "10/h": 0.5}}
+TIMING, STEP = Timing(), 2048           # a score each 0.128 s
+POINTS, RNG = {"1/h": 0.8, "10/h": 0.5}, np.random.default_rng(0)
 
-def times_of(n): return 1 + HOP_S * np.arange(n)
+def times_of(n): return TIMING.hop_s * np.arange(1, n + 1)
 
 class Loud:
-    "A detector of loudness: the loudest sample of a window's last half second."
-    card, threshold = CARD, 0.8
-    def score(self, wav): return self.stream(SR).push(wav)
+    "A detector of loudness: the loudest sample of each step."
+    threshold, timing = 0.8, TIMING
+    def __init__(self, sha="ab", points=POINTS):
+        self.card = {"files": {"float": {"sha256": sha}}, "calibration": {"slope": 1.0},
+                     "operating_points": points, "default": "1/h"}
+        self.scored = 0
+    def score(self, wav):
+        self.scored += 1
+        return self.stream(SR).push(wav)
     def stream(self, sr): return LoudStream()
+    def tracker(self, threshold): return EventTracker(threshold, self.timing)
 
 class LoudStream:
-    def __init__(self): self.wav, self.due, self.n = np.empty(0), 32_000, 0
+    def __init__(self): self.rest, self.n = np.empty(0), 0
     def push(self, wav):
-        self.wav = np.concatenate([self.wav, wav])
-        times, p = [], []
-        while self.due <= len(self.wav):
-            times.append(self.due / SR - 1)
-            p.append(np.clip(np.abs(self.wav[self.due - SR // 2:self.due]).max(), 0.01, 0.99))
-            self.due += round(HOP_S * SR)
-        return Scores(np.array(times), np.array(p, np.float32))
+        wav = np.concatenate([self.rest, wav])
+        k = len(wav) // STEP
+        self.rest, self.n = wav[k * STEP:], self.n + k
+        p = np.abs(wav[:k * STEP]).reshape(k, STEP).max(1, initial=0).clip(0.01, 0.99)
+        return Scores(STEP / SR * np.arange(self.n - k + 1, self.n + 1), p.astype(np.float32))
 
 def bumps(at_s, seconds, height=0.9):
     "Silence with clicks."
     wav = np.zeros(round(seconds * SR), np.float32)
     for s in at_s: wav[round(s * SR)] = height
     return wav
+
+# Recordings that were not learned from
+
+def piece(label, group, p, k=0, *, seconds=10.0, n=0, fold=0, place="street"):
+    "A row of unseen.csv: piece n of recording k of a group."
+    return {"weights": "w", "fold": fold, "set": place, "file": f"{label} {group} {k}.flac",
+            "group": f"{place}:{label} {group}", "label": label, "category": "dog",
+            "start_s": 10.0 * n, "seconds": seconds, "p": float(p)}
+
+def pieces(n_sirens=20, n_others=40, seed=0):
+    "A recording of two pieces in each group; probabilities overlap."
+    rng = np.random.default_rng(seed)
+    return [piece(label, g, rng.beta(*shape), n=n)
+            for label, many, shape in (("emergency", n_sirens, (3, 2)),
+                                       ("non-emergency", n_others, (1, 4)))
+            for g in range(many) for n in (0, 1)]
+
+@settings(deadline=None)
+@given(st.floats(0.01, 65), st.integers(0, 10_000))
+def test_pieces_cover_a_recording_and_each_score_once(seconds, seed):
+    n = int(seconds / TIMING.hop_s)
+    p = np.random.default_rng(seed).permutation(n) / max(n, 1)          # no two alike
+    found = piece_maxima(Scores(times_of(n), p), seconds)
+    starts, lengths, highest = zip(*found)
+    assert np.isclose(sum(lengths), seconds) and np.allclose(starts, 10 * np.arange(len(found)))
+    assert all(b == 10 for b in lengths[:-1]) and 0 < lengths[-1] < 11
+    assert lengths[-1] >= 1 or len(found) == 1
+    which = np.minimum(np.ceil(times_of(n) / 10 - 1e-9).astype(int) - 1, len(found) - 1)
+    assert list(highest) == [max(p[which == k], default=0) for k in range(len(found))]
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranking_is_sklearns_and_the_false_alarms_are_a_count(seed):
+    rows = pieces(seed=seed)
+    value = {k: v for k, (v, *_) in unseen_metrics(rows, 0).items()}
+    best = {}
+    for r in rows: best[r["file"]] = max(r["p"], best.get(r["file"], 0))
+    siren, p = np.array([f.startswith("em") for f in best]), np.array([*best.values()])
+    assert np.isclose(value["roc_auc"], roc_auc_score(siren, p))
+    others = np.sort(p[~siren])[::-1]
+    assert np.isclose(value["found_at_5"], np.mean(p[siren] > others[2]))    # two of forty
+    assert np.isclose(value["found_at_1"], np.mean(p[siren] > others[0]))    # none of forty
+    least = np.sort(p[siren])[::-1][16]                                      # 17 of 20 are 85 %
+    alarms = sum(r["p"] >= least for r in rows if r["label"] != "emergency")
+    assert np.isclose(value["per_hour_at_85"], alarms / (80 * 10 / 3600))
+
+def test_a_group_counts_once_however_many_recordings_it_has():
+    rows = pieces()
+    more = [r | {"file": f"copy {k} {r['file']}"} for r in rows for k in range(9)
+            if r["group"].endswith("emergency 3")]
+    one, many = unseen_metrics(rows, 0), unseen_metrics(rows + more, 0)
+    assert all(np.isclose(one[k][0], many[k][0]) for k in ("roc_auc", "found_at_5"))
+
+def test_intervals_hold_the_value_and_shrink_with_more_groups():
+    few, many = unseen_metrics(pieces(), 100), unseen_metrics(pieces(200, 400), 100)
+    for m in (few, many):
+        assert all(low <= value <= high for value, low, high in m.values())
+    assert all(few[k][2] - few[k][1] > 1.5 * (many[k][2] - many[k][1]) > 0 for k in few)
+    assert unseen_metrics(pieces(), 100) == few
+    assert all(value == low == high for value, low, high in unseen_metrics(pieces(), 0).values())
+
+def test_the_worst_are_named_once_a_group():
+    rows = [piece("emergency", 0, 0.1), piece("emergency", 0, 0.2, 1), piece("emergency", 1, 0.15),
+            piece("emergency", 2, 0.05), piece("emergency", 2, 0.9, n=1),    # found in its second
+            piece("non-emergency", 0, 0.3), piece("non-emergency", 1, 0.7)]
+    assert [r["p"] for r in worst_recordings(rows, "emergency")] == [0.1, 0.15, 0.9]
+    assert [r["p"] for r in worst_recordings(rows, "non-emergency", 1)] == [0.7]
 
 # False alarms
 
@@ -60,8 +133,7 @@ def test_every_false_bump_is_counted_once_and_hours_are_hours():
 def test_counts_of_separate_bumps_fall_as_the_threshold_rises():
     p = np.full(2000, 0.001)
     p[10::40] = np.random.default_rng(0).uniform(0.05, 0.9999, len(p[10::40]))
-    counts = [len(find_events(Scores(times_of(2000), p), t))
-              for t in THRESHOLDS]
+    counts = [len(find_events(Scores(times_of(2000), p), t)) for t in THRESHOLDS]
     assert counts[0] == 50 and counts[-1] < 5 and all(a >= b for a, b in zip(counts, counts[1:]))
 
 @pytest.mark.parametrize("way", (find_events, threshold_events))
@@ -69,9 +141,9 @@ def test_what_is_reported_at_a_higher_threshold_is_reported_at_a_lower_one(way):
     p = np.random.default_rng(1).beta(0.6, 1.5, 300)
     scores, covered = Scores(times_of(300), p), None
     for t in THRESHOLDS:
-        now = np.zeros(1600, bool)
+        now = np.zeros(500, bool)
         for e in way(scores, t): now[int(e.start * 10):int(e.end * 10)] = True
-        near = 8 if way is find_events else 0    # tenths: the tracker's edges lie within windows
+        near = 8 if way is find_events else 0   # tenths: the tracker moves an event's edges
         assert covered is None or not np.any(
             now & ~np.convolve(covered, np.ones(2 * near + 1), "same").astype(bool))
         covered = now
@@ -86,37 +158,52 @@ def test_an_operating_point_keeps_to_its_rate_at_every_higher_threshold_too():
     with complains("one sound"):
         operating_points([*rows, {"hours": 1.0, "threshold": 0.2, "events": 0}])
 
-def test_the_interval_of_a_rate_is_garwoods():
-    assert np.allclose(rate_interval(0, 1), (0, 3.6889), atol=1e-4)
-    assert np.allclose(rate_interval(10, 1), (4.7954, 18.3904), atol=1e-4)   # published tables
-    assert np.allclose(rate_interval(10, 4), np.array(rate_interval(10, 1)) / 4)
+def test_a_rate_is_alarms_by_hours_with_an_interval_by_groups():
+    spread = [piece("non-emergency", g, g < 10, seconds=36) for g in range(100)]    # one hour
+    rate = alarm_rate([*spread, piece("emergency", 0, 1.0)], 1)
+    assert rate["events"] == 10 and np.allclose([rate["hours"], rate["rate"]], [1, 10])
+    assert 3 < rate["low"] < 10 < rate["high"] < 18          # 10 ± 1.96 × 3 would be binomial
+    clumped = [piece("non-emergency", g // 10, g < 10, g, seconds=36) for g in range(100)]
+    other = alarm_rate(clumped, 0.5)
+    assert np.isclose(other["rate"], 10) and other["low"] == 0 and other["high"] > rate["high"]
+    none = alarm_rate(spread * 2, 1.1)
+    assert (none["rate"], none["low"]) == (0, 0) and np.isclose(none["high"], 3.6889 / 2, atol=1e-3)
+    counted = piece_alarms(spread, (0.5, 1.1))
+    assert [(r["hours"], r["events"]) for r in counted] == [(1.0, 10), (1.0, 0)]
 
-def test_minutes_have_no_siren_differ_and_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "MINUTE_S", 5.0)
-    first, second = siren_free_minutes(tmp_path, 2)
-    assert siren_free_minute(0).siren == "" and not np.array_equal(first, second)
-    assert np.allclose(first, siren_free_minute(0).mix, atol=1e-4)
-    kept = (tmp_path/"0000.flac").stat().st_mtime_ns
-    again, _ = siren_free_minutes(tmp_path, 2)
-    assert np.array_equal(again, first)
-    assert (tmp_path/"0000.flac").stat().st_mtime_ns == kept
+def test_halves_are_about_halves_and_always_the_same():
+    halves = [half_of(f"street:{k}") for k in range(1000)]
+    assert 450 < sum(halves) < 550 and halves[:6] == [1, 1, 1, 1, 0, 0]
+
+@pytest.mark.parametrize("wrong, words", (
+    (lambda: unseen_metrics([]), "no piece without a siren"),
+    (lambda: unseen_metrics(pieces(0, 3)), "no recording of a siren"),
+    (lambda: unseen_metrics(pieces(3, 0)), "no piece without a siren"),
+    (lambda: alarm_rate(pieces(3, 0), 0.5), "no piece without a siren"),
+    (lambda: piece_alarms([]), "no piece without a siren"),
+    (lambda: next(onset_scenes("meow", 0, [(0, None, "")])), "meow"),
+    (lambda: next(onset_scenes("wail", 0, [(None, 50, "foggy")])), "foggy"),
+    (lambda: next(lay_over(bumps([], 3), bumps([1], 20), RNG, [0])), "silent"),
+    (lambda: next(lay_over(bumps([0], 0.01), bumps([1], 9), RNG, [0])), "silent"),
+    (lambda: next(lay_over(bumps([1], 3), bumps([], 0), RNG, [0])), "street"),
+))
+def test_what_cannot_be_measured_is_refused_in_a_sentence(wrong, words):
+    with complains(words): wrong()
 
 # Latency
 
 @pytest.mark.parametrize("onset_s", (3.0, 4.21, 5.9))
-def test_a_siren_at_a_known_time_raises_the_alarm_when_its_window_ends(onset_s):
-    wav = bumps([onset_s], 15)
-    [spans] = alarm_intervals(Loud(), wav, [0.5])
-    ends = 2 + HOP_S * np.arange(30)
-    due = ends[ends > onset_s][0]
+def test_a_siren_at_a_known_time_raises_the_alarm_when_its_step_ends(onset_s):
+    [spans] = alarm_intervals(Loud(), bumps([onset_s], 15), [0.5])
+    due = (int(onset_s * SR / STEP) + 1) * STEP / SR
     happened, latency_s = outcome(spans, onset_s)
     assert happened == "found" and 0 <= onset_s + latency_s - due <= BLOCK / SR + 1e-3
 
 def test_each_threshold_has_alarms_of_its_own():
     wav = bumps([4.0], 12, 0.7) + bumps([8.0], 12, 0.95)
     low, high = alarm_intervals(Loud(), wav, [0.5, 0.9])
-    assert len(low) == 2 or low[0][0] < 5
-    assert [round(a) for a, _ in high] == [8] and low[0][0] < 5 < high[0][0]
+    assert [round(a) for a, _ in low] == [4, 8] and [round(a) for a, _ in high] == [8]
+    assert 4 < low[0][1] < 8                                  # it went off in between
 
 def test_an_alarm_that_is_on_before_is_no_success_and_one_too_late_is_none():
     assert outcome([(1.0, 9.0)], 5) == ("early", None)
@@ -141,8 +228,8 @@ def test_a_missed_siren_has_an_infinite_latency_and_an_early_alarm_counts_apart(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_siren_begins_at_its_onset_and_is_as_loud_as_asked_for(kind):
-    settings = [(-5, None), (10, None), (None, 30)]
-    (low, quiet, onset_s), (high, loud, again), (near, *_) = onset_scenes(kind, 3, settings)
+    wanted = [(-5, None, ""), (10, None, ""), (None, 30, "humid")]
+    (low, quiet, onset_s), (high, loud, again), (near, *_) = onset_scenes(kind, 3, wanted)
     assert (low, high) == (-5, 10) and onset_s == again and near > high
     before = slice(0, round((onset_s - 0.2) * SR))
     gain = np.sqrt(np.mean(loud[before] ** 2) / np.mean(quiet[before] ** 2))
@@ -151,69 +238,65 @@ def test_a_siren_begins_at_its_onset_and_is_as_loud_as_asked_for(kind):
     after = power[int(onset_s * 10) + 2:int(onset_s * 10) + 40]
     assert after.max() > 3 * np.median(power[:int(onset_s * 10) - 1])
 
-def test_latency_rows_resume_and_replace_those_of_other_weights(tmp_path, monkeypatch):
-    asked, wail = [], ("wail",)
-    def two(kind, draw, settings):
-        asked.append(draw)
-        for snr_db, _ in settings: yield snr_db or 20.0, bumps([5.0], 12), 5.0
-    monkeypatch.setattr(experiment, "onset_scenes", two)
-    path = tmp_path/"latency.csv"
-    run_latency(path, Loud(), draws=1, kinds=wail)
-    run_latency(path, Loud(), draws=2, kinds=wail)
-    rows = load_latency(path)
-    assert asked == [0, 1] and len(rows) == 2 * 9 * 2
-    assert {r["outcome"] for r in rows} == {"found"}
-    moved = Loud()
-    moved.card = CARD | {"operating_points": {"1/h": 0.85, "10/h": 0.5}}
-    run_latency(path, moved, draws=1, kinds=wail)
-    points = {(r["operating_point"], r["threshold"]) for r in load_latency(path)}
-    assert asked == [0, 1, 0] and points == {("1/h", 0.85), ("10/h", 0.5)}
-    other = Loud()
-    other.card = moved.card | {"calibration": {"slope": 2.0, "offset": 0.0}}
-    assert weights_name(other) != weights_name(Loud())
-    run_latency(path, other, draws=1, kinds=wail)
-    assert {r["weights"] for r in load_latency(path)} == {weights_name(other)}
+def ratio_db(wav, rest):
+    "Median ratio of a sound to the rest where it sounds, measured."
+    power, rest = band_power(wav), band_power(rest)
+    on = power > 0.01 * power.max()
+    return np.median(10 * np.log10(power[on] / rest[on]))
 
-def test_alarm_rows_are_counted_once_and_real_clips_are_added(tmp_path, monkeypatch):
-    path, wavs = tmp_path/"alarms.csv", [bumps([20.0], 60)]
-    monkeypatch.setattr(experiment, "siren_free_minutes", lambda folder, n: wavs * n)
-    run_alarms(path, Loud(), tmp_path, hours=0.05)
-    rows = load_alarms(path)
-    assert {r["sound"] for r in rows} == {SIMULATED} and {r["hours"] for r in rows} == {0.05}
-    assert next(r for r in rows if r["threshold"] > 0.5)["events"] == 3
-    monkeypatch.setattr(experiment, "siren_free_minutes", None)      # nothing is counted again
-    run_alarms(path, Loud(), tmp_path, hours=0.05)
-    assert load_alarms(path) == rows
-    street = write_folder(tmp_path/"street", n=2, seconds=3)
-    for _ in range(2): run_alarms(path, Loud(), tmp_path, 0.05, clips(), street)
-    new = load_alarms(path)
-    assert [r for r in new if r["sound"] == SIMULATED] == rows and len(new) == 2 * len(rows)
-    real = [r for r in new if r["sound"] == REAL]
-    assert {r["hours"] for r in real} == {round(2 * 6 / 3600, 4)}         # of two seeds
-    assert real[0]["events"] == 40 and real[-1]["events"] == 0
+@pytest.fixture
+def bare(monkeypatch):
+    "A microphone that changes nothing, so that scenes can be subtracted."
+    monkeypatch.setattr(evaluation, "microphone", lambda wav, rng: wav.astype(np.float64))
 
-def test_psds_rows_are_measured_once_and_replaced_by_other_weights(tmp_path, monkeypatch):
-    n = []
-    monkeypatch.setattr(experiment, "render_dataset", lambda folder, *a, **k: n.append(a) or folder)
-    truth = {"heard": [(1.0, 2.0)], "sounding": [(0.0, 3.0), (5.0, 6.0)]}
-    scene = ("a", SimpleNamespace(seconds=10.0, wav=bumps([4.0], 10)), truth)
-    monkeypatch.setattr(experiment, "_scenes", lambda folder: [scene])
-    measured = dict.fromkeys(("psds", "psds_loose", "f1", "precision", "recall"), 0.5)
-    monkeypatch.setattr(experiment, "event_metrics", lambda *a: measured)
-    for _ in range(2): experiment.run_psds(tmp_path/"psds.csv", Loud(), tmp_path)
-    rows = load_psds(tmp_path/"psds.csv")
-    assert n == [(1, experiment.SCENE_SEED)] and len(rows) == 4
-    assert [r["true_events"] for r in rows] == [1, 2, 1, 2]
-    other = Loud()
-    other.card = CARD | {"calibration": {"slope": 2.0, "offset": 0.0}}
-    experiment.run_psds(tmp_path/"psds.csv", other, tmp_path)
-    assert {r["weights"] for r in load_psds(tmp_path/"psds.csv")} == {weights_name(other)}
+def test_weather_adds_its_noise_at_the_stated_level(bare):
+    wanted = [(-300, None, air) for air in ("", *AIRS)]               # the siren is too faint
+    street, *weather = (wav for _, wav, _ in onset_scenes("yelp", 1, wanted))
+    for (*_, kind, over_db), wav in zip(AIRS.values(), weather):
+        added = np.median(band_power(wav - street)) / np.median(band_power(street))
+        assert not added if not kind else abs(10 * np.log10(added) - over_db) < 0.1, kind
+    assert {a[2] for a in AIRS.values()} == {"", "wind", "rain"}
+
+@pytest.mark.parametrize("air", AIRS)
+def test_a_siren_far_away_is_fainter_and_begins_at_its_onset_too(bare, air):
+    (_, rest, onset_s), (near, loud, _), (far, faint, _) = onset_scenes(
+        "yelp", 1, [(-300, None, air), (None, 50, air), (None, 500, air)])
+    begins = [np.argmax(np.abs(wav - rest) > 0.02 * np.abs(wav - rest).max()) / SR
+              for wav in (loud, faint)]
+    assert abs(begins[0] - begins[1]) < 0.01 and abs(begins[1] - onset_s) < 0.05
+    assert 15 < near - far < 45                                # 20 dB by distance, the rest by air
+    assert abs(ratio_db(loud - rest, rest) - near) < 0.2
+
+@pytest.mark.parametrize("street_s", (0.7, 3.3, 15, 40))
+def test_a_real_siren_begins_where_it_is_said_to_and_has_its_ratio(street_s):
+    rng = np.random.default_rng(7)
+    street = (0.01 * rng.standard_normal(round(street_s * SR))).astype(np.float32)
+    tone = 0.1 * np.cos(2 * np.pi * 900 * np.arange(6 * SR) / SR)
+    siren = np.r_[np.zeros(SR // 2), tone * (0.5 + np.arange(6 * SR) / SR / 6), np.zeros(SR)]
+    wanted = (-300, -10, 0, 20, 60)
+    found = [*lay_over(siren.astype(np.float32), street, np.random.default_rng(1), wanted)]
+    [onset_s], [end_s] = {f[2] for f in found}, {f[3] for f in found}
+    rest, *mixes, clipped = (f[1].astype(np.float64) for f in found)
+    assert 4 <= onset_s <= 5 and np.isclose(end_s - onset_s, 7) and len(rest) == 15 * SR
+    for snr_db, mix in zip(wanted[1:], mixes):
+        sounds = np.flatnonzero(np.abs(mix - rest) > 1e-6)
+        assert abs(sounds[0] / SR - onset_s) < 0.01 and abs(sounds[-1] / SR - (end_s - 1)) < 0.01
+        assert abs(ratio_db(mix - rest, rest) - snr_db) < 0.2
+    assert 0.89 < np.abs(clipped).max() <= 0.9 + 1e-6                      # scaled, not clipped
+    part, n = rest / 0.9, len(street)
+    if n <= 15 * SR:                                                       # back, and forth again
+        assert np.allclose(part[:n], street[:len(part)], atol=1e-6)
+        m = min(n, len(part) - n)
+        assert np.allclose(part[n:n + m], street[::-1][:m], atol=1e-6)
+    else:
+        at = int(np.argmin(np.abs(street[:n - 15 * SR + 1] - part[0])))
+        assert np.allclose(part, street[at:at + 15 * SR], atol=1e-6)
 
 # Events
 
 def test_spans_are_merged_over_pauses_only():
     assert merge_spans([(4.5, 5), (0, 1), (3, 4)]) == [(0, 5)]
-    assert merge_spans([(0, 9), (1, 2), (11.5, 12)]) == [(0, 9), (11.5, 12)]
+    assert merge_spans([(0, 9), (1, 2), (12.5, 13)]) == [(0, 9), (12.5, 13)]
     assert merge_spans([]) == []
 
 def test_a_siren_is_audible_above_the_limit_only():
@@ -228,14 +311,11 @@ def test_a_curve_holds_the_highest_threshold_that_still_reports():
     assert len(curve) == 100 and list(curve[[5, 15, 25, 40, 70, 95]]) == [0.2, 0.7, 0.2, 0, 0.2, 0]
 
 def test_threshold_events_are_the_runs():
-    p = np.array([0.9, 0.9, 0.1, 0.1, 0.9, 0.1, 0.8])
+    p, hop = np.array([0.9, 0.9, 0.1, 0.1, 0.9, 0.1, 0.8]), TIMING.hop_s
     found = threshold_events(Scores(times_of(7), p), 0.8)
-    middle = times_of(7)
-    assert np.allclose([e[:2] for e in found], [
-        (0, middle[1] + 0.256), (middle[4] - 0.256, middle[4] + 0.256),
-        (middle[6] - 0.256, middle[6] + 1)])
+    assert np.allclose([e[:2] for e in found], hop * np.array([(0, 2), (4, 5), (6, 7)]))
     assert [e.peak for e in found] == [0.9, 0.9, 0.8]
-    assert threshold_events(Scores(middle, p), 0.95) == []
+    assert threshold_events(Scores(times_of(7), p), 0.95) == []
 
 @pytest.fixture
 def tool():
@@ -266,117 +346,230 @@ def test_late_events_overlap_but_miss_the_collar(tool):
     false = measured(lambda truth: truth | {"b": [(1.0, 5.0)]})
     assert false["recall"] == 1 and false["precision"] == 0.75
 
-# Unseen sources
+# The readers
 
-def clips(n=20, seeds=(0, 1)):
-    return [{"file": f"{label}/{i}.flac", "source": f"s{i % 4}", "group": f"{label}{i // 2}",
-             "label": label, "seed": seed,
-             "logit": 0.1 * (i % 10) + (1.5 if label == "emergency" else 0),
-             "p": round((0.6 if label == "emergency" else 0.3) + 0.02 * (i % 10) - 0.1 * seed, 3)}
-            for seed in seeds for label in ("emergency", "non-emergency") for i in range(n)]
-
-def test_clips_are_ranked_seed_by_seed_and_the_worst_named():
-    rows = clips()
-    score = unseen_ranking(rows)
-    assert score["roc_auc"] == [1.0, 1.0] and len(score["found_at_5"]) == 2
-    rows[25] |= {"logit": 9.9, "p": 0.99}                   # one other sound, first seed only
-    score = unseen_ranking(rows)
-    assert score["roc_auc"][0] < 1 and score["roc_auc"][1] == 1
-    assert worst_clips(rows, "non-emergency", 1)[0]["file"] == "non-emergency/5.flac"
-    assert len(worst_clips(rows, "emergency")) == 6
-    assert np.isclose(worst_clips(rows, "emergency", 1)[0]["p"], 0.55)    # mean of two seeds
+LATENCY = {"weights": "w", "sound": "real", "threshold": 0.8, "operating_point": "1/h",
+           "kind": "wail", "draw": 0, "snr_db": 0.0, "distance_m": "", "air": "",
+           "outcome": "found", "latency_s": 1.2}
 
 def test_readers_take_whole_tables_only(tmp_path):
     path = tmp_path/"unseen.csv"
-    write_csv(path, clips())
-    assert load_unseen(path) == clips()
-    first, *rest = clips()
-    for bad in (clips()[:-1], [*clips(), first], [first | {"p": 1.2}, *rest],
+    write_csv(path, pieces())
+    assert load_unseen(path) == pieces()
+    first, *rest = pieces()
+    for bad in ([*rest, first, first], [first | {"p": 1.2}, *rest], [first | {"p": "nan"}, *rest],
                 [first | {"label": "siren"}, *rest]):
         write_csv(path, bad)
         with complains(path): load_unseen(path)
-    row = {"weights": "w", "threshold": 0.8, "operating_point": "1/h", "kind": "wail", "draw": 0,
-           "snr_db": 0.0, "distance_m": "", "outcome": "found", "latency_s": 1.2}
     path = tmp_path/"latency.csv"
-    write_csv(path, [row])
-    assert load_latency(path) == [row | {"distance_m": None}]
+    write_csv(path, [LATENCY])
+    assert load_latency(path) == [LATENCY | {"distance_m": None}]
     for bad in ({"outcome": "missed"}, {"latency_s": ""}, {"outcome": "perhaps"},
                 {"latency_s": "nan"}):
-        write_csv(path, [row | bad])
+        write_csv(path, [LATENCY | bad])
         with complains(path): load_latency(path)
-    for load in (load_alarms, load_psds, load_latency, load_unseen):
+    for load in (load_psds, load_latency, load_unseen, load_peers):
         with complains(tmp_path/"none.csv", "no such file"): load(tmp_path/"none.csv")
         (tmp_path/"half.csv").write_text("weights,thres")
         with complains(tmp_path/"half.csv"): load(tmp_path/"half.csv")
 
 # The experiment
 
-def test_the_experiment_trains_tries_and_measures_and_writes_seven_tables(tmp_path, monkeypatch):
-    calls, out, folder = [], tmp_path/"data", tmp_path/"run"
-    out.mkdir()
-    def train(place, roadside, esvs, street, *, seed, spread):
-        calls.append((place, roadside, esvs, street, seed, spread))
-        (place/"ablation/and esvs 0").mkdir(parents=True)
-        (place/"ablation/and esvs 0/log.csv").write_text("log\n")
-        write_csv(place/"unseen.csv", clips())
-        return place/"weights"
-    def fake(name): return lambda path, *a, **k: (calls.append(name), path.write_text(name))
-    for name in ("ablation", "left_out", "alarms", "latency", "psds"):
-        monkeypatch.setattr(experiment, f"run_{name}", fake(name))
-    monkeypatch.setattr(experiment, "train_detector", train)
-    monkeypatch.setattr(experiment, "load_training_data", lambda *a: {})
-    monkeypatch.setattr(experiment.Detector, "load", lambda place: Loud())
-    experiment.run([tmp_path, tmp_path], out, folder=folder)
-    assert calls == [(folder, None, tmp_path, tmp_path, 0, [1, 2]),
-                     "ablation", "left_out", "alarms", "latency", "psds"]
-    names = ("detector_ablation", "left_out", "unseen", "detector_training", "alarms", "latency",
-             "psds")
-    assert {p.name for p in out.iterdir()} == {f"{n}.csv" for n in names}
-    assert load_unseen(out/"unseen.csv") == clips()
-    with complains(tmp_path/"nowhere", "no such folder"):
-        experiment.run([tmp_path, tmp_path], tmp_path/"nowhere", folder=folder)
+def judged_folder(place, folds=range(5), seconds=11.5):
+    "A siren and a street for each fold, each a group of its own, and a siren of neither class."
+    rows, rng = [], np.random.default_rng(5)
+    kinds = (("emergency", "siren"), ("non-emergency", "street"), ("emergency", "siren-civil"))
+    for fold, (label, category) in ((f, k) for f in folds for k in kinds):
+        group = next(g for k in range(999)
+                     if fold_of(f"{place.name}:{(g := f'{category} {k}')}") == fold)
+        file = f"{label}/{category} {fold}.wav"
+        write(place/file, 0.1 * rng.standard_normal(round(seconds * SR)))
+        rows.append({"file": file, "label": label, "group": group, "category": category})
+    with open(place/"manifest.csv", "w", newline="") as f:
+        table = csv.DictWriter(f, [*rows[0]])
+        table.writeheader(), table.writerows(rows)
+    return place
 
-def test_each_setting_and_source_is_one_run(tmp_path, monkeypatch):
-    fitted, tuned = [], []
-    def fit(folder, m, setting, seed, epochs): fitted.append((setting, seed)); return setting
-    def rows(base, m, source, seed):
-        tuned.append((base, source, seed))
-        return [{k: v for k, v in r.items() if k != "p"} | {"seed": seed} for r in clips(4, (0,))
-                if r["source"] == source]
-    monkeypatch.setattr(experiment, "fit_setting", fit)
-    monkeypatch.setattr(experiment, "left_out_rows", rows)
-    monkeypatch.setattr(experiment, "max_logits", lambda model, mels, front: np.arange(40.0))
-    m = {"street": None, "siren": np.arange(40) > 19, "group": np.arange(40),
-         "source": np.array(["s0", "s1"] * 20)}
-    for seeds in (range(1), range(2)):
-        experiment.run_ablation(tmp_path/"a.csv", m, tmp_path, seeds)
-        experiment.run_left_out(tmp_path/"l.csv", m, tmp_path, seeds)
-    n, base = len(experiment.RECIPES), experiment.SHIPPED
-    table = evaluation.read_csv(tmp_path/"a.csv", experiment.DETECTOR_ABLATION_COLUMNS)
-    assert len(table) == 2 * n and {r["roc_auc"] for r in table} == {1.0}
-    assert len(fitted) == len({*fitted[:n], *fitted[n + 1:-1]}) + 2 == 2 * n + 2
-    assert tuned == [(base, s, seed) for seed in (0, 1) for s in ("s0", "s1")]
+def quick_scenes(asked):
+    "In place of `onset_scenes`: a click at 5 s."
+    def scenes(kind, draw, wanted):
+        asked.append((kind, draw))
+        for snr_db, *_ in wanted: yield snr_db or 20.0, bumps([5.0], 12), 5.0
+    return scenes
+
+def test_each_recording_is_judged_by_the_network_of_its_fold(tmp_path):
+    place, path = judged_folder(tmp_path/"street"), tmp_path/"unseen.csv"
+    detectors = {k: Loud(f"{k}") for k in range(5)}
+    for _ in range(2): experiment.run_unseen(path, detectors, [place])
+    rows = load_unseen(path)
+    assert len(rows) == 5 * 2 * 2 and {r["start_s"] for r in rows} == {0.0, 10.0}
+    assert all(fold_of(r["group"]) == r["fold"] for r in rows)
+    assert all(r["weights"] == weights_name(detectors[r["fold"]]) for r in rows)
+    assert {r["category"] for r in rows} == {"siren", "street"}       # siren-civil is neither
+    assert [d.scored for d in detectors.values()] == [2] * 5          # nothing is scored again
+    detectors[3] = Loud("other")
+    experiment.run_unseen(path, detectors, [place])
+    assert [d.scored for d in detectors.values()] == [2] * 5
+    assert {r["weights"] for r in load_unseen(path)} == {*map(weights_name, detectors.values())}
+
+def test_latency_rows_resume_and_replace_those_of_other_weights(tmp_path, monkeypatch):
+    asked, path, wail = [], tmp_path/"latency.csv", ("wail",)
+    monkeypatch.setattr(experiment, "onset_scenes", quick_scenes(asked))
+    for draws in (1, 2): experiment.run_latency(path, Loud(), draws, wail)
+    rows = load_latency(path)
+    each = len(experiment.ONSET_SNRS_DB) * 2 + len(experiment.DISTANCES_M) * len(AIRS)
+    assert asked == [("wail", 0), ("wail", 1)] and len(rows) == 2 * each
+    assert {r["outcome"] for r in rows} == {"found"}
+    assert {r["operating_point"] for r in rows if r["distance_m"]} == {"1/h"}     # the default
+    moved = {"1/h": 0.85, "10/h": 0.5}
+    experiment.run_latency(path, Loud(points=moved), 1, wail)
+    points = {(r["operating_point"], r["threshold"]) for r in load_latency(path)}
+    assert len(asked) == 3 and points == {*moved.items()}
+    experiment.run_latency(path, other := Loud("cd", moved), 1, wail)
+    assert {r["weights"] for r in load_latency(path)} == {weights_name(other)}
+
+def test_real_sirens_begin_in_streets_of_their_own_fold(tmp_path):
+    place, path = judged_folder(tmp_path/"world", (0, 3)), tmp_path/"latency.csv"
+    kept = [LATENCY | {"weights": weights_name(Loud("0")), "sound": "simulated",
+                       "operating_point": point, "threshold": t} for point, t in POINTS.items()]
+    write_csv(path, [LATENCY, *kept])
+    for _ in range(2):
+        experiment.run_real_latency(path, {k: Loud(f"{k}") for k in (0, 3)}, [place], POINTS)
+    rows = load_latency(path)
+    real = [r for r in rows if r["sound"] == "real"]
+    assert len(real) == 2 * 2 * len(experiment.REAL_SNRS_DB) * len(POINTS) == len(rows) - 2
+    assert {(r["weights"], fold_of(r["kind"])) for r in real} == {
+        (weights_name(Loud(f"{k}")), k) for k in (0, 3)}
+    onsets = [scenes[0][2] for _, _, scenes in experiment.real_onsets([place], 3, 3)]
+    assert len({*onsets}) == 3 and [*experiment.real_onsets([place], 1, 3)] == []
+    (place/"non-emergency/street 3.wav").unlink()
+    lines = (place/"manifest.csv").read_text().splitlines(True)
+    (place/"manifest.csv").write_text("".join(x for x in lines if "street 3.wav" not in x))
+    with complains("fold 3", "street"): [*experiment.real_onsets([place], 3, 1)]
+
+def test_psds_rows_are_measured_once_and_replaced_by_other_weights(tmp_path, monkeypatch):
+    n, path, place = [], tmp_path/"psds.csv", judged_folder(tmp_path/"street")
+    monkeypatch.setattr(experiment, "render_dataset", lambda folder, *a, **k: n.append(a) or folder)
+    truth = {"heard": [(1.0, 2.0)], "sounding": [(0.0, 3.0), (5.0, 6.0)]}
+    scene = ("a", SimpleNamespace(seconds=10.0, wav=bumps([4.0], 10)), truth)
+    monkeypatch.setattr(experiment, "_scenes", lambda folder: [scene])
+    values = dict.fromkeys(("psds", "psds_loose", "f1", "precision", "recall"), 0.5)
+    monkeypatch.setattr(experiment, "event_metrics", lambda *a: values)
+    for _ in range(2): experiment.run_psds(path, Loud(), tmp_path)
+    rows = load_psds(path)
+    assert n == [(1, experiment.SCENE_SEED)] and {r["sound"] for r in rows} == {"simulated"}
+    assert len(rows) == 2 * 2 * 2 and {(r["truth"], r["true_events"]) for r in rows} == {
+        ("heard", 1), ("sounding", 2)}
+    folds = {k: Loud(f"{k}") for k in range(5)}
+    for _ in range(2): experiment.run_psds(path, Loud(), tmp_path, 1, folds, [place])
+    real = [r for r in load_psds(path) if r["sound"] == "real"]
+    at_least_0 = sum(s >= 0 for s in experiment.REAL_SNRS_DB)
+    assert len(n) == 1 and [d.scored for d in folds.values()] == [at_least_0] * 5
+    assert len(real) == 2 * 2 and {r["true_events"] for r in real} == {5 * at_least_0}
+    assert {r["hours"] for r in real} == {round(5 * at_least_0 * 15 / 3600, 4)}
+    experiment.run_psds(path, other := Loud("cd"), tmp_path)
+    assert {r["weights"] for r in load_psds(path)} == {weights_name(other)}
+
+@pytest.fixture
+def fakes(tmp_path, monkeypatch):
+    "What `run` calls that takes hours, replaced; the folds that were trained."
+    trained, detectors = [], {}
+    def train(folder, recorded, teacher, hours, *, fold):
+        trained.append(fold)
+        run = folder/f"fold {fold}, seed 0"
+        (run/"weights").mkdir(parents=True, exist_ok=True)
+        (run/"log.csv").write_text(f"epoch,loss\n{fold},0.5\n")
+        return run/"weights"
+    def load(path): return detectors.setdefault(path, Loud(path.parent.name))
+    def psds(path, detector, *_): path.write_text(weights_name(detector))
+    for name, fake in {"train_detector": train, "onset_scenes": quick_scenes([]), "run_psds": psds,
+                       "require": lambda *a: None}.items():
+        monkeypatch.setattr(experiment, name, fake)
+    monkeypatch.setattr(experiment.Detector, "load", load)
+    return trained
+
+def test_the_experiment_trains_each_fold_and_writes_its_tables(tmp_path, fakes):
+    places = [judged_folder(tmp_path/"sets"/name) for name in ("street", "world", "esvs")]
+    (out := tmp_path/"data").mkdir()
+    options = {"folder": tmp_path/"runs", "fold_ids": (4, 1), "draws": 1}
+    experiment.run(places, out, **options)
+    assert fakes == [1, 4]
+    assert {p.name for p in out.iterdir()} == {
+        f"{n}.csv" for n in ("unseen", "latency", "psds", "detector_training")}
+    shipped, other = (weights_name(Loud(f"fold {k}, seed 0")) for k in (4, 1))
+    unseen, latency = load_unseen(out/"unseen.csv"), load_latency(out/"latency.csv")
+    assert {(r["fold"], r["weights"], r["set"]) for r in unseen} == {
+        (k, w, s) for k, w in ((4, shipped), (1, other)) for s in ("street", "world")}
+    assert {(r["sound"], r["weights"]) for r in latency} == {
+        ("simulated", shipped), ("real", shipped), ("real", other)}
+    assert (out/"psds.csv").read_text() == shipped
+    assert (out/"detector_training.csv").read_text() == "epoch,loss\n4,0.5\n"
+    (out/"psds.csv").unlink()
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    experiment.run(places, out, **options)                                 # nothing is left to do
+    assert before == {p.name: p.read_bytes() for p in out.iterdir() if p.name != "psds.csv"}
+
+def test_what_the_experiment_cannot_do_is_refused_before_anything_is_written(tmp_path, fakes):
+    street, esvs = (judged_folder(tmp_path/"sets"/n, (0,)) for n in ("street", "esvs"))
+    (out := tmp_path/"data").mkdir()
+    runs = {"folder": tmp_path/"runs"}
+    with complains("judged on street and world"): experiment.run([esvs], out, **runs)
+    for hours in (0, np.nan, 1e5):
+        with complains("hours"): experiment.run([street], out, hours=hours, **runs)
+    for folds in ((), (5,), (0, -1)):
+        with complains("folds"): experiment.run([street], out, fold_ids=folds, **runs)
+    with complains(tmp_path/"no", "no such folder"): experiment.run([street], tmp_path/"no", **runs)
+    assert not fakes and not [*out.iterdir()] and not (tmp_path/"runs").exists()
+    for name in ("unseen", "latency", "psds"):                    # as a version before wrote them
+        (out/f"{name}.csv").write_text("weights,kind\nab,wail\n")
+        with complains(name, kind=SirenbookFileError): experiment.run([street], out, **runs)
+        assert not fakes and (out/f"{name}.csv").read_text() == "weights,kind\nab,wail\n"
+        (out/f"{name}.csv").unlink()
+
+# The benchmark
+
+def test_another_model_is_judged_on_the_same_pieces(tmp_path):
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT/"benchmarks"/"detector.py")
+    spec.loader.exec_module(benchmark := importlib.util.module_from_spec(spec))
+    places = [judged_folder(tmp_path/name, (0, 1)) for name in ("street", "world")]
+    experiment.run_unseen(tmp_path/"unseen.csv", {0: Loud(), 1: Loud("1")}, places)
+    rows, heard = load_unseen(tmp_path/"unseen.csv"), []
+    rows = [r for r in rows if not (r["set"] == "world" and r["fold"] == 1)]
+    def scores(wav): heard.append(len(wav)); return np.array([5.0, 10.5]), np.array([0.3, 0.6])
+    found = benchmark.judged(rows, SimpleNamespace(scores=scores), places)
+    key = lambda r: (r["set"], r["file"], r["start_s"])
+    assert len(heard) == 6 and sorted(map(key, found)) == sorted(map(key, rows))
+    assert {(r["start_s"], r["p"]) for r in found} == {(0.0, 0.3), (10.0, 0.6)}
+    assert {key(r): r["label"] for r in found} == {key(r): r["label"] for r in rows}
 
 # The tables in the repository
 
 def test_the_tables_belong_to_the_weights_in_the_package():
     detector = Detector.pretrained()
-    alarm, latency, event = (load(ROOT/"data"/f"{name}.csv") for load, name in (
-        (load_alarms, "alarms"), (load_latency, "latency"), (load_psds, "psds")))
-    for rows in (alarm, latency, event):
+    unseen, latency, event = (load(ROOT/"data"/f"{name}.csv") for load, name in (
+        (load_unseen, "unseen"), (load_latency, "latency"), (load_psds, "psds")))
+    simulated, real = ([r for r in latency if r["sound"] == s] for s in ("simulated", "real"))
+    for rows in (simulated, event):
         assert {r["weights"] for r in rows} == {weights_name(detector)}, "make detector"
-    points = {(r["operating_point"], r["threshold"]) for r in latency}
-    assert points == {*detector.card["operating_points"].items()}
-    assert {r["threshold"] for r in event} == {detector.threshold}
-    assert {r["kind"] for r in latency} == {*KINDS} - {"air horn"}
-    assert {r["threshold"] for r in alarm} == {*THRESHOLDS}
+    names = {r["fold"]: r["weights"] for r in unseen}
+    assert {r["weights"] for r in real} == {*names.values()} and weights_name(detector) in {
+        *names.values()}
+    assert len({(r["fold"], r["weights"]) for r in unseen}) == len({*names.values()}) == 5
+    assert all(fold_of(r["group"]) == r["fold"] for r in unseen)
+    assert all(names[fold_of(r["kind"])] == r["weights"] for r in real)
+    for rows in (simulated, real, event):
+        assert {(r["operating_point"], r["threshold"]) for r in rows} == {
+            *detector.card["operating_points"].items()}
+    assert {r["kind"] for r in simulated} == {*KINDS} - {"air horn"}
+    assert {r["sound"] for r in event} == {"simulated", "real"}
 
 def test_a_latency_in_the_table_can_be_measured_again():
-    detector, rows = Detector.pretrained(), load_latency(ROOT/"data/latency.csv")
-    for kind, snr_db in (("yelp", 5.0), ("hi-lo", 0.0)):
-        [(_, wav, onset_s)] = onset_scenes(kind, 1, [(snr_db, None)])
+    detector, rows, n = Detector.pretrained(), load_latency(ROOT/"data/latency.csv"), 0
+    for kind, *setting in (("yelp", 5.0, None, ""), ("hi-lo", None, 300.0, "rainy")):
+        [(_, wav, onset_s)] = onset_scenes(kind, 1, [setting])
         for r in rows:
-            at = r["kind"], r["draw"], r["snr_db"], r["distance_m"]
-            if at != (kind, 1, snr_db, None): continue
-            [spans] = alarm_intervals(detector, wav, [r["threshold"]])
+            at = r["kind"], r["draw"], r["distance_m"], r["air"]
+            if at != (kind, 1, *setting[1:]) or setting[0] not in (None, r["snr_db"]): continue
+            [spans], n = alarm_intervals(detector, wav, [r["threshold"]]), n + 1
             assert outcome(spans, onset_s) == (r["outcome"], r["latency_s"])
+    assert n == len(detector.card["operating_points"]) + 1

@@ -79,12 +79,17 @@ def _latency_rows(detector, head, scenes, points):
     return rows
 
 # %% ../../nbs/86_experiment_detector.ipynb #fb41f2af
+def _valid(rows, detectors, points):
+    "The rows of these weights, if they were measured at these operating points and no others."
+    names, found = {*map(weights_name, detectors)}, {}
+    for r in rows:
+        found.setdefault(r["weights"], set()).add((r["operating_point"], r["threshold"]))
+    return [r for r in rows if r["weights"] in names and found[r["weights"]] == {*points.items()}]
+
 def _latency_table(path, detectors, points):
     "The table, without rows of other weights or thresholds."
-    names, runs = {*map(weights_name, detectors)}, RunTable(
-        path, LATENCY_COLUMNS, ("weights", "sound", "kind", "draw"))
-    runs.rows = [r for r in runs.rows if r["weights"] in names
-                 and points.get(r["operating_point"]) == r["threshold"]]
+    runs = RunTable(path, LATENCY_COLUMNS, ("weights", "sound", "kind", "draw"))
+    runs.rows = _valid(runs.rows, detectors, points)
     return runs
 
 def run_latency(
@@ -127,6 +132,7 @@ def real_onsets(
             r, street = (these[rng.integers(len(these))] for these in (recordings, streets))
             yield group, draw, list(lay_over(r.wav, street.wav, rng, snrs_db))
 
+# %% ../../nbs/86_experiment_detector.ipynb #4e2027b5
 def run_real_latency(
     path,             # of latency.csv
     detectors:dict,   # fold -> the Detector that has not learned from it
@@ -193,8 +199,7 @@ def run_psds(
                 for group, draw, scenes in real_onsets(folders, fold, 1)
                 for snr_db, wav, a, b in scenes if snr_db >= 0]
     with RunTable(path, PSDS_COLUMNS, ("weights", "sound")) as runs:
-        runs.rows = [r for r in runs.rows if r["weights"] == name
-                     and points.get(r["operating_point"]) == r["threshold"]]
+        runs.rows = _valid(runs.rows, [detector], points)
         wanted = {"simulated": simulated} | ({"real": real} if detectors else {})
         for _, sound in runs.pending([(name, sound) for sound in wanted], "event metrics"):
             if not (scenes := wanted[sound]()): continue
