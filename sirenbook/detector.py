@@ -18,7 +18,7 @@ from .frames import HOP, FrontEnd, Network, Timing
 # %% ../nbs/24_detector.ipynb #8e7bb5bf
 class Scores(NamedTuple):
     "Siren probability over time."
-    times: np.ndarray         # up to where the sound was heard, s, float64 `(n,)`
+    times: np.ndarray         # end of the sound that each rests on, s, float64 `(n,)`
     probability: np.ndarray   # 0 to 1, float32 `(n,)`
 
 class Event(NamedTuple):
@@ -311,7 +311,7 @@ class Detection(NamedTuple):
     events: list     # of Event
     seconds: float   # length of the sound, s
 
-# %% ../nbs/24_detector.ipynb #4a0c8859
+# %% ../nbs/24_detector.ipynb #0aa4adae
 class Detector(Network):
     "Detects sirens: sound in, probability and events out."
     def __init__(
