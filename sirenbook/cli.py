@@ -525,7 +525,7 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
 def _experiment(args):
     "Run what is missing of an experiment."
     own = vars(args).keys() - {"run", "name", "datasets", "out"}
-    from sirenbook.detector import quiet_stderr
+    from sirenbook.frames import quiet_stderr
     with quiet_stderr():                         # TensorFlow greets there
         module = importlib.import_module(f"sirenbook.experiments.{args.name}")
     module.run(args.datasets, args.out, **{k: getattr(args, k) for k in own})
