@@ -1,5 +1,5 @@
 "The recipe from sounds to a detector, small, and what it must not do."
-import json
+import json, shutil
 
 import numpy as np
 import pytest
@@ -8,187 +8,582 @@ from shared import complains
 
 from sirenbook.detector import Detector
 from sirenbook.errors import SirenbookError, SirenbookFileError
+from sirenbook.evaluation import false_alarms, operating_points
+from sirenbook.recordings import CLASSES
+from sirenbook.rendering import render_dataset
 
 training = pytest.importorskip("sirenbook.detector_training", exc_type=SirenbookError,
                                reason="training needs TensorFlow")
-from sirenbook.detector import features
-from sirenbook.evaluation import false_alarms, operating_points, siren_free_minutes
+from sirenbook.frames import (CONTEXT_FRAMES, STEP_FRAMES, STEP_S, WARM_FRAMES, Network,
+                              running_pcen)
 from sirenbook.networks import keras
-from sirenbook.transfer import MelDataset, MixedSampler
+from sirenbook.training import set_seed
 
-def a_street(rng, siren):
-    "Four seconds of noise, with a tone that glides up and down or without."
-    t = np.arange(64_000) / 16_000
+FrameDataset, SR = training.FrameDataset, 16_000
+
+# Targets
+
+def test_no_siren_no_target():
+    snr_db = np.full(100, np.nan)
+    target, weight = training.step_targets([], snr_db, 78)
+    assert target.shape == weight.shape == (78,) and target.dtype == weight.dtype == np.float32
+    assert not target.any() and (weight == 1).all()
+
+def test_a_pause_belongs_to_the_siren_but_no_longer_than_three_seconds():
+    snr_db = np.full(200, np.nan)
+    snr_db[20:40] = snr_db[60:80] = 5                       # 2 to 4 s, and 6 to 8 s
+    at = lambda s: int(s / STEP_S)
+    target, weight = training.step_targets([(2, 4), (6, 8)], snr_db, 156)
+    assert not target[:at(2) - 1].any() and target[at(2.2):at(8) - 1].all()
+    assert not target[at(8.2):].any()
+    assert (weight[at(2.1):at(2.4)] < 0.5).all() and (weight[at(4.1):at(5.9)] == 1).all()
+    target, _ = training.step_targets([(2, 4), (7.5, 9)], snr_db, 156)   # 3.5 s apart: two sirens
+    assert not target[at(4.3):at(7.4)].any()
+    target, _ = training.step_targets([(2, 20)], snr_db * np.r_[np.ones(50), np.full(150, np.nan)],
+                                      156)                  # it sounds on, but is not audible
+    assert target[at(6.5)] == 1 and not target[at(7.3):].any()
+
+def test_a_faint_siren_is_left_open():
+    snr_db = np.full(100, -10.0)                            # between -15 and -6 dB
+    target, weight = training.step_targets([(0, 10)], snr_db, 78)
+    assert not target.any() and not weight.any()
+    target, weight = training.step_targets([(0, 10)], np.full(100, -20.0), 78)
+    assert not target.any() and (weight == 1).all()         # nobody can notice it: a plain no
+
+def test_more_steps_than_truth_repeat_its_end():
+    target, _ = training.step_targets([(0, 1)], np.full(10, 3.0), 20)
+    assert target.shape == (20,) and target.all()
+
+def test_tags_stand_where_their_windows_end():
+    tags = np.zeros((4, 527), np.float16)
+    tags[:, 7] = [0, 10, 20, 30]                            # around 1, 2, 3 and 4 s
+    found = training.tags_at(tags, 60)[:, 7]
+    end_s = STEP_S * np.arange(1, 61)
+    assert np.allclose(found, np.clip(10 * (end_s - 2), 0, 30), atol=0.05)
+    assert training.tags_at(tags[:1], 60).shape == (60, 527) == training.tags_at(tags, 60).shape
+
+def test_half_of_a_clips_target_is_the_teachers():
+    sure = np.full((3, 527), -20, np.float16)
+    assert np.allclose(training.clip_targets(False, sure, 9), 0, atol=1e-3)
+    assert np.allclose(training.clip_targets(True, sure, 9), 0.5, atol=1e-3)
+    sure[:, 323] = 20
+    assert np.allclose(training.clip_targets(True, sure, 9), 1, atol=1e-3)
+    assert np.allclose(training.clip_targets(False, sure, 9), 0.5, atol=1e-3)
+    assert (training.clip_targets(True, None, 9) == 1).all()
+
+# Recordings and folds
+
+@pytest.mark.parametrize("wav", (np.zeros(SR), np.ones(SR), np.full(300, 0.5), np.eye(1, SR)[0]))
+def test_a_varied_recording_is_finite_and_of_the_right_rate(wav):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        varied = training.vary_recording(wav.astype(np.float32), rng)
+        assert varied.dtype == np.float32 and np.isfinite(varied).all()
+        assert 0.8 < len(wav) / len(varied) < 1.22 and np.abs(varied).max() <= 1
+
+def test_a_varied_tone_moves_by_its_speed():
+    tone = np.sin(2 * np.pi * 1000 * np.arange(2 * SR) / SR).astype(np.float32)
+    rng = np.random.default_rng(3)
+    for _ in range(8):
+        varied = training.vary_recording(tone, rng)
+        hz = np.fft.rfftfreq(len(varied), 1 / SR)[np.abs(np.fft.rfft(varied)).argmax()]
+        assert hz == pytest.approx(1000 * len(tone) / len(varied), rel=0.01)
+
+def test_joined_groups_share_a_fold():
+    assert {training.fold_of(f"set:{k}") for k in range(50)} == {*range(5)}
+    for one, other in training.JOINED.items():
+        assert training.fold_of(one) == training.fold_of(other)
+    assert training.fold_of("world:fs197318") == 1          # on any computer, in any year
+
+def a_sound(rng, siren, seconds=4):
+    "Noise, with a tone that glides up and down or without."
+    t = np.arange(seconds * SR) / SR
     wav = 0.02 * rng.standard_normal(len(t))
     slow = np.cos(2 * np.pi * t * rng.uniform(0.4, 0.8)) if siren else 0
     if siren: wav += 0.2 * np.sin(2 * np.pi * (900 * t - 300 / np.pi * slow))
     return wav.astype(np.float32)
 
-def train(folder):
-    return training.train_detector(folder/"out", folder/"sounds", street=folder/"sounds", epochs=1,
-                                   siren_free_hours=0.05)
+CATEGORIES = ("dogs", "music")
+FOLD = next(k for k in range(5) if all(     # both classes have groups in it
+    any(training.fold_of(f"sounds:{c}{i}") == k for i in range(6)) for c in "en"))
+
+def write_sounds(folder, n=12):
+    "Recordings of each class, two a group, with a manifest."
+    rng, rows = np.random.default_rng(0), ["file,label,group,category"]
+    for label in CLASSES:
+        (folder/label).mkdir(parents=True)
+        for i in range(n):
+            sf.write(folder/label/f"{i}.wav", a_sound(rng, label == "emergency"), SR)
+            rows.append(f"{label}/{i}.wav,{label},{label[0]}{i // 2},{CATEGORIES[i // 2 % 2]}")
+    (folder/"manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    "A folder of sounds, and what the recipe made of it."
-    folder, rng = tmp_path_factory.mktemp("training"), np.random.default_rng(0)
-    sounds = {f"{label}/{i}.wav": a_street(rng, label == "emergency")
-              for label in ("emergency", "non-emergency") for i in range(12)}
-    for file, wav in sounds.items():
-        path = folder/"sounds"/file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sf.write(path, wav, 16_000)
-    weights = train(folder)
-    return folder, weights
+def sounds(tmp_path_factory): return write_sounds(tmp_path_factory.mktemp("real")/"sounds")
 
-def test_the_recipe_gives_a_detector(trained):
-    _, weights = trained
-    rng = np.random.default_rng(1)
-    for precision in ("float", "int8"):
-        detector = Detector.load(weights, precision=precision)
-        with_siren, without = (detector.score(a_street(rng, s)).probability.max()
-                               for s in (True, False))
-        assert with_siren > 0.5 > without
-    card = json.loads((weights/"detector.json").read_text())
-    assert card["trained"]["learned_from"] == ["roadside"]
-    assert card["default"] in card["operating_points"]
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    "Four rendered scenes of ten seconds."
+    return render_dataset(tmp_path_factory.mktemp("rendered")/"scenes", 0.01, 1, seconds=10,
+                          world=True)
 
-def test_called_again_it_trains_nothing(trained):
-    folder, weights = trained
-    log, last = (folder/"out/ablation/and esvs 0"/name for name in ("log.csv", "last.npz"))
-    wav = a_street(np.random.default_rng(2), True)
-    before = log.read_text(), last.stat().st_mtime_ns
-    first = Detector.load(weights).score(wav).probability
-    train(folder)
-    assert (log.read_text(), last.stat().st_mtime_ns) == before
-    assert np.allclose(Detector.load(weights).score(wav).probability, first, atol=1e-5)
+@pytest.fixture(scope="module")
+def real(sounds): return training.recorded_frames(sounds, versions=(3, 2))
 
-def test_the_thresholds_were_counted(trained):
-    folder, weights = trained
-    wavs = siren_free_minutes(folder/"out/siren_free", 3)
-    counted = operating_points(false_alarms(Detector.load(weights), wavs), training.PER_HOUR)
-    card = json.loads((weights/"detector.json").read_text())
-    assert card["operating_points"] == counted       # three minutes allow no other point
-    assert list(counted) == ["100/h"] == [card["default"]]
+@pytest.fixture(scope="module")
+def rendered(scenes): return training.rendered_frames(scenes)
 
-def test_each_clip_of_street_is_calibrated_by_the_others(monkeypatch):
-    logit, siren = np.linspace(-2, 2, 24), np.arange(24) % 3 > 0
-    monkeypatch.setattr(training, "max_logits", lambda model, mels: logit)
-    source = np.array([f"s{i // 8}" for i in range(24)])
-    m = {"street": None, "source": source, "siren": siren, "group": np.arange(24).astype(str),
-         "file": [f"{i}.wav" for i in range(24)]}
-    rows = training.unseen_rows(None, m, 5)
-    assert {r["seed"] for r in rows} == {5}
-    assert [r["label"] == "emergency" for r in rows] == siren.tolist()
-    others = source != "s0"
-    slope, offset = training.calibrate(logit[others].round(4), siren[others], m["group"][others])
-    p = 1 / (1 + np.exp(-slope * rows[0]["logit"] - offset))
-    slope, offset = training.calibrate(logit, siren, m["group"])
-    assert np.isclose(rows[0]["p"], p, atol=1e-6)
-    assert not np.isclose(p, 1 / (1 + np.exp(-slope * logit[0] - offset)), atol=1e-3)
+def test_rendered_scenes_become_frames(rendered):
+    assert len(rendered) == 4 and sorted(rendered.category) == ["rendered"] * 2 + ["siren"] * 2
+    for mel, target, weight in zip(rendered.mels, rendered.target, rendered.weight):
+        assert mel.shape == (78 * STEP_FRAMES, 64) and len(target) == len(weight) == 78
+    assert any(t.any() for t in rendered.target)
+    assert all(not t.any() for t, c in zip(rendered.target, rendered.category) if c == "rendered")
 
-@pytest.mark.parametrize("which", ("roadside", "esvs", "street"))
-def test_a_folder_that_is_not_there_costs_nothing(tmp_path, which):
-    with pytest.raises(SirenbookFileError, match="nowhere: there is no such folder"):
-        training.train_detector(tmp_path/"out", **{which: tmp_path/"nowhere"})
-    assert not (tmp_path/"out").exists()
+def test_copies_stay_in_the_fold_of_their_group(real):
+    assert len(real) == 12 * 3 + 12 * 2 and sorted(set(real.copy)) == [0, 1, 2]
+    assert {*real.category} == {"siren", "dogs", "music"}
+    assert len(set(real.group)) == 12 and all(g.startswith("sounds:") for g in real.group)
+    for k in range(5):
+        held = np.array([training.fold_of(g) == k for g in real.group])
+        ours, theirs = real.where(~held), real.where(held)
+        assert {*ours.group}.isdisjoint(theirs.group) and len(ours) + len(theirs) == len(real)
 
-def test_held_out_groups_share_nothing():
-    mels = MelDataset([np.full((1, 1), i) for i in range(40)], [np.ones(32, bool)] * 40,
-                      np.arange(40) % 2)
-    groups = [f"g{i // 4}" for i in range(40)]
-    ours, theirs = training.split_groups(mels, groups, every=3)
-    assert len(ours.mels) + len(theirs.mels) == 40 and set(theirs.label) == {0, 1}
-    at = lambda h: {groups[int(m[0, 0])] for m in h.mels}
-    assert at(ours).isdisjoint(at(theirs))
+def test_copies_are_the_same_whenever_they_are_made(sounds, real):
+    again = training.recorded_frames(sounds, versions=(3, 2))
+    assert all(map(np.array_equal, again.mels, real.mels))
+    first = [m for m, g, n in zip(real.mels, real.group, real.copy) if g == real.group[0]]
+    assert len(first) == 6 and not any(np.array_equal(first[0], m) for m in first[1:])
+
+def test_a_sound_of_neither_class_is_left_out(sounds, tmp_path):
+    shutil.copytree(sounds, tmp_path/"some")
+    table = tmp_path/"some"/"manifest.csv"
+    table.write_text(table.read_text().replace("n0,dogs", f"n0,{training.NEITHER[0]}"))
+    found = training.recorded_frames(tmp_path/"some", versions=(1, 1))
+    assert len(found) == 24 - 2 and "some:n0" not in found.group
+
+def test_a_short_sound_fills_one_step():
+    frames = FrameDataset()
+    frames.add(np.zeros(100, np.float32), np.ones(1), np.ones(1), None, "g", "siren")
+    assert frames.mels[0].shape == (STEP_FRAMES, 64) and len(frames.target[0]) == 1
+
+def test_no_held_out_group_reaches_the_sampler(rendered, real):
+    learned, judged = training._part_by_fold(rendered, real, FOLD)
+    assert 0 < len(judged) < len(real) and {*learned.group}.isdisjoint(judged.group)
+    assert all(training.fold_of(g) == FOLD for g in judged.group)
+    marked = FrameDataset(*(list(v) for v in vars(real).values()))
+    for i, g in enumerate(marked.group):                    # the held-out ones would be seen
+        if training.fold_of(g) == FOLD: marked.mels[i] = np.full_like(marked.mels[i], 30)
+    learned, _ = training._part_by_fold(rendered, marked, FOLD)
+    sampler = training.FrameSampler(rendered, learned, 0, batch_size=8, augment=None)
+    drawn = [sampler.sirens.draw(np.random.default_rng(k), 20)[0].max() for k in range(50)]
+    drawn += [sampler.others.draw(np.random.default_rng(k), 20)[0].max() for k in range(50)]
+    assert max(drawn) < 20
+
+# Pieces
+
+@pytest.fixture(scope="module")
+def sampler(rendered, real):
+    return training.FrameSampler(rendered, real, 0, batch_size=4, steps=3)
+
+def same(a, b):
+    return np.array_equal(a[0], b[0]) and all(
+        np.array_equal(x[k], y[k]) for x, y in zip(a[1:], b[1:]) for k in x)
+
+def test_batch_k_is_the_same_whenever_it_is_asked_for(rendered, real):
+    one, other = (training.FrameSampler(rendered, real, 0, batch_size=2, steps=3)
+                  for _ in range(2))
+    first = [one[k] for k in range(3)]
+    assert all(same(other[k], first[k]) for k in (2, 0, 1))
+    assert not same(first[0], first[1])
+    one.epoch = 1
+    assert not any(same(one[k], first[k]) for k in range(3))
+    one.epoch = 0
+    assert same(one[1], first[1])
+    assert not same(training.FrameSampler(rendered, real, 1, batch_size=2, steps=3)[0], first[0])
+
+@pytest.mark.parametrize("kind", training.SHARES)
+def test_each_kind_of_piece_is_whole(rendered, real, kind):
+    shares = dict.fromkeys(training.SHARES, 0) | {kind: 1}
+    batch = training.FrameSampler(rendered, real, 0, batch_size=8, shares=shares)[0]
+    X, y, w = batch
+    assert X.shape == (8, WARM_FRAMES + 624, 64) and np.isfinite(X).all()
+    assert y["siren"].shape == (8, 86, 1) and w["siren"].shape == (8, 86)
+    assert set(np.unique(y["siren"])) <= {0, 1} and not w["siren"][:, :8].any()
+    assert y["siren"].any() == (kind != "real other")
+
+def test_augmentation_keeps_the_shape_and_is_finite():
+    mel = np.random.default_rng(0).normal(-5, 2, (624, 64)).astype(np.float32)
+    for k in range(30):
+        varied = training.augment_frames(mel, np.random.default_rng(k))
+        assert varied.shape == mel.shape and varied.dtype == np.float32
+        assert np.isfinite(varied).all() and not np.array_equal(varied, mel)
+
+def test_without_real_recordings_only_scenes_are_drawn(rendered):
+    sampler = training.FrameSampler(rendered, FrameDataset(), 0, batch_size=4)
+    assert sampler.shares.tolist() == [1, 0, 0, 0] and sampler.scaled is None
+    assert np.isfinite(sampler[0][0]).all()
+
+def with_tags(frames, seed=0):
+    "The same sounds with answers of a teacher that are drawn at random."
+    rng, found = np.random.default_rng(seed), FrameDataset(*map(list, vars(frames).values()))
+    found.tags = [rng.normal(-4, 2, (max(len(t) // 8, 1), 527)).astype(np.float16)
+                  for t in found.target]
+    return found
+
+def test_a_mixture_has_no_tags(rendered, real):
+    rendered, real = with_tags(rendered), with_tags(real)
+    for kind, lowest, highest in (("rendered", 1, 1), ("rendered over real", 0, 0),
+                                  ("real siren", 0, 1), ("real other", 0, 1)):
+        shares = dict.fromkeys(training.SHARES, 0) | {kind: 1}
+        _, y, w = training.FrameSampler(rendered, real, 0, batch_size=16, shares=shares)[0]
+        counted = w["tags"][:, 8:]
+        assert counted.mean() >= lowest and counted.mean() <= highest
+        assert (counted == counted[:, :1]).all() and not w["tags"][:, :8].any()
+        assert np.abs(y["tags"]).max() <= 6 and not y["tags"][w["tags"] == 0].any()
+
+# The network, and one step of it
+
+def a_network(tags=0, seed=0):
+    "A network that was not trained, but whose every weight says something."
+    set_seed(seed)
+    model, rng = training.network(tags), np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([w + rng.uniform(0.05, 0.3, w.shape) for w in layer.get_weights()])
+    return model
+
+@pytest.fixture(scope="module")
+def frames(rendered):
+    "PCEN of two scenes, with their mirrored second."
+    return running_pcen(training.with_start(np.stack(rendered.mels[:2]).astype(np.float32)))[0]
+
+def stepwise(lite, frames):
+    "Logits of a LiteRT file, one step at a time."
+    from ai_edge_litert.interpreter import Interpreter
+    model = Interpreter(model_content=lite)
+    model.allocate_tensors()
+    ends = [{len(d["shape"]) * 100 + d["shape"][-1]: d["index"] for d in details}
+            for details in (model.get_input_details(), model.get_output_details())]
+    state, logits = np.zeros((1, training.UNITS), np.float32), []
+    padded = np.pad(frames, ((CONTEXT_FRAMES, 0), (0, 0))).astype(np.float32)
+    for a in range(0, len(frames), STEP_FRAMES):
+        model.set_tensor(ends[0][364], padded[None, a:a + CONTEXT_FRAMES + STEP_FRAMES])
+        model.set_tensor(ends[0][200 + training.UNITS], state)
+        model.invoke()
+        state = model.get_tensor(ends[1][200 + training.UNITS])
+        logits.append(model.get_tensor(ends[1][201])[0, 0])
+    return np.array(logits)
+
+@pytest.fixture(scope="module", params=(0, 527), ids=("without teacher", "with teacher"))
+def both(request):
+    "A network, and mean and spread of its tags."
+    scaled = None if not request.param else np.stack(
+        [np.full(527, -6.0), np.full(527, 2.0)]).astype(np.float32)
+    return a_network(request.param), scaled
+
+def test_the_network_looks_only_back(both, frames):
+    model = training.siren_network(*both)
+    later = frames.copy()
+    later[:, 400:] = 0
+    a, b = np.asarray(model(frames)), np.asarray(model(later))
+    assert a.shape == (2, 86, 1)
+    assert np.allclose(a[:, :50], b[:, :50], atol=1e-5) and not np.allclose(a, b, atol=1e-5)
+
+def test_half_of_the_highest_siren_tag_is_added(frames):
+    model = a_network(527)
+    scaled = np.stack([np.linspace(-8, -2, 527), np.linspace(1, 3, 527)]).astype(np.float32)
+    raw = {k: np.asarray(v) for k, v in model(frames).items()}
+    tags = (raw["tags"] * scaled[1] + scaled[0])[..., list(training.SIREN_TAGS)]
+    wanted = raw["siren"] + 0.5 * tags.max(-1, keepdims=True)
+    assert np.allclose(training.siren_network(model, scaled)(frames), wanted, atol=1e-4)
+
+def test_a_stream_equals_the_whole(both, frames):
+    at_once = np.asarray(training.siren_network(*both)(frames))[0, :, 0]
+    step = training.streaming_network(*both)
+    lite = training.to_litert(step)
+    assert np.allclose(stepwise(lite, frames[0]), at_once, atol=1e-4)
+    assert at_once.std() > 1e-3                             # it says something
+    small = training.to_litert(step, frames[:1])
+    assert len(small) < len(lite) / 2
+    near = np.abs(stepwise(small, frames[0]) - at_once)
+    assert 0 < near.mean() < 0.25 * np.ptp(at_once) and near.max() < 0.6
+
+def test_step_logits_do_not_depend_on_the_company(both, rendered, real):
+    model, mixed = training.siren_network(*both), FrameDataset()
+    for frames, i in ((rendered, 0), (real, 0), (real, 5)):
+        for part, values in zip(vars(mixed).values(), vars(frames).values()): part.append(values[i])
+    together = training.step_logits(model, mixed)
+    for i in range(3):
+        alone = training.step_logits(model, mixed.where(np.arange(3) == i))[0]
+        assert len(alone) == len(mixed.target[i]) and np.allclose(alone, together[i], atol=1e-4)
+
+# Frames that are kept
+
+def test_kept_frames_come_back_equal(tmp_path, real):
+    mixed = with_tags(real.where(np.arange(len(real)) % 5 == 0))
+    mixed.tags[1] = None
+    made = training._kept(tmp_path/"a.npz", lambda: mixed)
+    kept = training._kept(tmp_path/"a.npz", lambda: pytest.fail("made twice"))
+    for found in (made, kept):
+        for name in ("mels", "target", "weight"):
+            assert all(map(np.array_equal, getattr(found, name), getattr(mixed, name))), name
+        assert found.tags[1] is None and np.array_equal(found.tags[2], mixed.tags[2])
+        assert (found.group, found.category, found.copy) == (mixed.group, mixed.category,
+                                                             mixed.copy)
+
+@pytest.mark.parametrize("content", (b"", b"PK half", b"\x93NUMPY half", None))
+def test_damaged_frames_are_named(tmp_path, content, real):
+    path = tmp_path/"a.npz"
+    if content is None: np.savez(path, mels=np.zeros(3))    # an archive of something else
+    else: path.write_bytes(content)
+    with complains(path, "damaged; remove it", kind=SirenbookFileError):
+        training._kept(path, lambda: real)
+
+def test_frames_cut_off_are_named(tmp_path, real):
+    path = tmp_path/"a.npz"
+    training._kept(path, lambda: real)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with complains(path, "damaged", kind=SirenbookFileError): training._kept(path, lambda: real)
+
+def test_frames_of_other_scenes_are_refused(tmp_path, scenes):
+    shutil.copytree(scenes, tmp_path/"scenes")
+    training.load_training_data(tmp_path, tmp_path/"scenes")
+    render_dataset(tmp_path/"scenes", 0.02, 1, seconds=10, world=True)
+    with complains("scenes.npz", "made of 4 scenes, and now there are 8", kind=SirenbookFileError):
+        training.load_training_data(tmp_path, tmp_path/"scenes")
+
+# A run that is interrupted
+
+class Interrupt(keras.callbacks.Callback):
+    "Stops a run within its second epoch."
+    def on_epoch_begin(self, epoch, logs=None): self.epoch = epoch
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1): raise KeyboardInterrupt
+
+@pytest.fixture(scope="module")
+def whole(sampler, tmp_path_factory):
+    "A run of three epochs that nobody interrupted: its folder and its network."
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, training.fit_in_folder(sampler, folder, epochs=3)
+
+def state(folder):
+    with np.load(folder/"last.npz") as file: return dict(file)
+
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(
+    sampler, whole, tmp_path, monkeypatch
+):
+    write = training.atomic_write
+    def cut_off(path, content):                       # the log has two epochs, the state one
+        if path.name == "last.npz" and path.exists(): raise KeyboardInterrupt
+        write(path, content)
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(training, "atomic_write", cut_off)
+        training.fit_in_folder(sampler, tmp_path, epochs=3)
+    assert len((tmp_path/"log.csv").read_text().splitlines()) == 3
+    assert len(training.RunFolder(tmp_path).rows) == 1 == state(tmp_path)["done"]
+    with pytest.raises(KeyboardInterrupt):
+        training.fit_in_folder(sampler, tmp_path, epochs=3, callbacks=[Interrupt()])
+    assert state(tmp_path)["done"] == 1 and not list(tmp_path.glob(".*part*"))
+    model = training.fit_in_folder(sampler, tmp_path, epochs=3)
+    assert (tmp_path/"log.csv").read_text() == (whole[0]/"log.csv").read_text()
+    pairs = zip(model.get_weights(), whole[1].get_weights())
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in pairs)
+    mine, theirs = state(tmp_path), state(whole[0])
+    assert {*mine} == {*theirs} and "done" in mine
+    for k in mine: assert np.allclose(mine[k], theirs[k], atol=1e-6), k
+
+def test_a_finished_run_gives_its_averaged_network_again(sampler, whole):
+    before = (whole[0]/"last.npz").stat().st_mtime_ns
+    again = training.fit_in_folder(sampler, whole[0], epochs=3)
+    assert (whole[0]/"last.npz").stat().st_mtime_ns == before
+    pairs = zip(again.get_weights(), whole[1].get_weights())
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in pairs)
+    last = [v for k, v in state(whole[0]).items() if k.startswith("arr_")]
+    kernels = [w for w in again.get_weights() if w.ndim == 4]
+    assert not any(np.array_equal(kernels[0], v) for v in last[:2])      # averaged, not the last
+
+def test_the_state_of_dropout_is_kept(whole):
+    model = training.network()
+    seeds = [v for v in model.variables if "seed" in v.path]
+    kept = [v for k, v in state(whole[0]).items() if k.startswith("arr_")]
+    at = [v for v in kept if v.shape == (2,) and v.dtype.kind in "iu"]
+    assert len(seeds) == len(at) >= 2                 # without it a resumed run would differ
+    assert sum(v[1] >= 9 for v in at) >= 2            # drawn from in each of 9 batches
+
+def test_a_damaged_or_foreign_state_is_named(sampler, whole, tmp_path):
+    for content in (b"", b"PK half"):
+        (tmp_path/"last.npz").write_bytes(content)
+        with complains(tmp_path/"last.npz", "damaged", kind=SirenbookFileError):
+            training.fit_in_folder(sampler, tmp_path, epochs=3)
+    other = {k: v for k, v in state(whole[0]).items() if k != "arr_0"}
+    np.savez(tmp_path/"last.npz", **other | {"done": 1})
+    (tmp_path/"log.csv").write_text((whole[0]/"log.csv").read_text())
+    with complains(tmp_path/"last.npz", "another network", kind=SirenbookFileError):
+        training.fit_in_folder(sampler, tmp_path, epochs=3)
+
+def test_a_longer_run_is_not_taken_for_a_shorter_one(sampler, whole):
+    with complains(whole[0]/"last.npz", "of 3 epochs, more than 2", kind=SirenbookFileError):
+        training.fit_in_folder(sampler, whole[0], epochs=2)
+
+def test_with_a_teacher_both_are_learned(rendered, real, tmp_path):
+    sampler = training.FrameSampler(with_tags(rendered), with_tags(real), 0, batch_size=4, steps=2)
+    model = training.fit_in_folder(sampler, tmp_path, epochs=1)
+    assert model(sampler[0][0])["tags"].shape == (4, 86, 527)
+    tags = model.get_layer("tags").get_weights()[0]
+    assert tags.shape == (training.DENSE + training.UNITS, 527) and np.isfinite(tags).all()
+    logits = training.siren_network(model, sampler.scaled)(sampler[0][0])
+    assert logits.shape == (4, 86, 1) and np.isfinite(logits).all()
+
+# Calibration
 
 def test_calibration_needs_both_classes():
     with pytest.raises(SirenbookError, match="with a siren and clips without"):
         training.calibrate(np.array([1.0, 2.0]), [True, True], ["a", "b"])
 
-# A run that is interrupted
-
-class Interrupt(keras.callbacks.Callback):
-    "Stops a run in its second epoch, or at the end of it before anything is kept."
-    def __init__(self, when): super().__init__(); self.when = when
-    def on_epoch_begin(self, epoch, logs=None): self.epoch = epoch
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch, self.when) == (1, 2, "batch"): raise KeyboardInterrupt
-    def on_test_begin(self, logs=None):
-        if (self.epoch, self.when) == (1, "test"): raise KeyboardInterrupt
-
-@pytest.fixture(scope="module")
-def data():
-    "Noise with a rising tone or without, as windows to train on and windows held out."
+def test_calibration_counts_each_group_once():
     rng = np.random.default_rng(0)
-    noise = rng.normal(-5, 1, (8, 200, 64)).astype(np.float16)
-    for mel in noise[::2]: mel[np.arange(200), np.arange(200) // 4] += 4
-    siren = training.load_dataset("roadside").classes.index("emergency")
-    label = np.where(np.arange(8) % 2, 1 - siren, siren)
-    mels = MelDataset(list(noise), [np.full(32, n == siren) for n in label], label)
-    sampler = MixedSampler([(1, mels)], 0, batch_size=16, steps=4, front=features)
-    return sampler, MixedSampler([(1, mels)], 1, batch_size=64, front=features)[0]
+    z, siren = np.r_[rng.normal(1, 1, 500), rng.normal(-1, 1, 500)], np.arange(1000) < 500
+    groups = np.arange(1000)
+    first = training.calibrate(z, siren, groups)
+    again = [*range(1000), *[7] * 400]                      # one clip, four hundred times more
+    assert np.allclose(training.calibrate(z[again], siren[again], groups[again]), first, atol=1e-6)
+    assert training.calibrate(z, siren, groups, 0.5)[1] > first[1] + 3
+
+# The whole recipe
+
+def train(folder, scenes, sounds):
+    return training.train_detector(folder/"out", [sounds], scenes=scenes, epochs=2, fold=FOLD)
 
 @pytest.fixture(scope="module")
-def whole(data, tmp_path_factory):
-    "A run of four epochs that nobody interrupted: its folder and its network."
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, training.fit_in_folder(*data, folder, epochs=4)
+def trained(tmp_path_factory, scenes, sounds):
+    "A folder, and what the recipe made there in some dozen steps."
+    folder, few = tmp_path_factory.mktemp("training"), dict(batch_size=4, steps=25)
+    few["shares"] = {k: 0.4 if k.startswith("real") else 0.1 for k in training.SHARES}
+    with pytest.MonkeyPatch.context() as m:
+        class Few(training.FrameSampler):
+            def __init__(self, *args, **given): super().__init__(*args, **few | given)
+        m.setattr(training, "FrameSampler", Few)
+        m.setattr(training, "COPIES", (2, 1))
+        yield folder, train(folder, scenes, sounds)
 
-def state(folder):
-    with np.load(folder/"last.npz") as file: return dict(file)
+def test_the_recipe_gives_a_detector(trained):
+    _, weights = trained
+    said = {}
+    for precision in ("float", "int8"):
+        detector, rng = Detector.load(weights, precision=precision), np.random.default_rng(1)
+        p = [detector.score(a_sound(rng, siren, 6)).probability for siren in (True, False)]
+        assert np.median(p[0]) > 2 * np.median(p[1])
+        said[precision] = np.concatenate(p)
+    assert np.abs(said["int8"] - said["float"]).mean() < 0.1
+    card = json.loads((weights/"detector.json").read_text())
+    facts = card["trained"]
+    assert facts["learned_from"] == ["rendered scenes", "sounds"] and facts["teacher"] is False
+    assert facts["held_out_fold"] == FOLD and 1e5 < facts["parameters"] < 1.5e5
+    assert card["format"] == 2 == Network(weights).format
+    assert card["default"] in card["operating_points"]
 
-@pytest.mark.parametrize("when", ("batch", "test"))
-def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(data, whole, tmp_path, when):
-    with pytest.raises(KeyboardInterrupt):
-        training.fit_in_folder(*data, tmp_path, epochs=4, callbacks=[Interrupt(when)])
-    assert int(state(tmp_path)["done"]) == 1 and not list(tmp_path.glob(".*part*"))
-    model = training.fit_in_folder(*data, tmp_path, epochs=4)
-    assert (tmp_path/"log.csv").read_text() == (whole[0]/"log.csv").read_text()
-    pairs = zip(model.get_weights(), whole[1].get_weights())
-    assert all(np.allclose(a, b, atol=1e-6) for a, b in pairs)
-    mine, theirs = state(tmp_path), state(whole[0])
-    assert {*mine} == {*theirs} and {"best", "wait", "done"} < {*mine}
-    for k in mine: assert np.allclose(mine[k], theirs[k], atol=1e-6), k
+def test_called_again_it_trains_nothing(trained, scenes, sounds, monkeypatch):
+    folder, weights = trained
+    run, models = weights.parent, []
+    ship = lambda place, model, *rest: models.append(model) or place
+    monkeypatch.setattr(training, "_ship", ship)
+    kept = [*run.glob("log.csv"), *run.glob("last.npz"), *(folder/"out"/"frames").glob("*.npz")]
+    before = [p.stat().st_mtime_ns for p in kept]
+    assert train(folder, scenes, sounds) == weights and len(kept) == 4
+    assert [p.stat().st_mtime_ns for p in kept] == before
+    wav, frames = a_sound(np.random.default_rng(2), True), FrameDataset()
+    frames.add(wav, np.zeros(31), np.zeros(31), None, "g", "siren")
+    [logit] = training.step_logits(training.siren_network(models[0]), frames)
+    scale = json.loads((weights/"detector.json").read_text())["calibration"]
+    probability = 1 / (1 + np.exp(-scale["slope"] * logit - scale["offset"]))
+    scores = Detector.load(weights).score(wav)               # of the network that was shipped
+    assert len(logit) == len(scores.times) == 31
+    assert np.allclose(scores.probability, probability, atol=0.02)
 
-def test_the_state_of_dropout_is_kept(data, whole):
-    model = training.network()
-    seeds = [v for v in model.variables if "seed" in v.path]
-    kept = [v for k, v in state(whole[0]).items() if k.startswith("arr_")]
-    assert len(seeds) == 1                            # without it a resumed run would differ
-    [at] = [v for v in kept if v.shape == (2,) and v.dtype.kind in "iu"]
-    assert at[1] >= 16                                # drawn from in each of 16 batches
+def test_the_thresholds_were_counted(trained, sounds):
+    _, weights = trained
+    wavs = [*training._siren_free(sounds, FOLD)]
+    held = [i for i in range(12) if training.fold_of(f"sounds:n{i // 2}") == FOLD]
+    assert len(wavs) == len(held) > 0
+    counted = operating_points(false_alarms(Detector.load(weights), wavs), training.PER_HOUR)
+    card = json.loads((weights/"detector.json").read_text())
+    assert card["operating_points"] == (counted or {"1/h": 0.5})   # seconds allow no rate
 
-def test_the_best_network_is_kept_with_averaged_weights(data, whole):
-    rows = training.read_csv(whole[0]/"log.csv", training.LOG_COLUMNS)
-    X, y = data[1]
-    z = training.predict_logits(whole[1], X)
-    loss = np.logaddexp(0, z * (1 - 2 * y.ravel())).mean()
-    assert loss == pytest.approx(min(r["held_out_loss"] for r in rows), abs=2e-4)
+def test_counts_of_hours_become_operating_points(rendered, monkeypatch, tmp_path):
+    judged, rows = FrameDataset(), [{"hours": 2.0, "threshold": t, "events": int(100 * (1 - t))}
+                                    for t in (0.1, 0.5, 0.95, 0.99)]
+    for i, part in ((0, True), (1, False)):
+        judged.add(a_sound(np.random.default_rng(i), part), np.full(31, part), np.ones(31), None,
+                   str(i), "siren" if part else "dogs")
+    monkeypatch.setattr(training, "false_alarms", lambda detector, wavs: rows)
+    monkeypatch.setattr(training, "to_litert", lambda step, sample=None: b"a file")
+    monkeypatch.setattr(training.Detector, "load", lambda folder: None)
+    sampler = training.FrameSampler(rendered, FrameDataset(), 0, batch_size=1)
+    training._ship(tmp_path/"w", a_network(), sampler, judged, [], {"seed": 3})
+    card = json.loads((tmp_path/"w"/"detector.json").read_text())
+    assert card["operating_points"] == operating_points(rows, training.PER_HOUR)
+    assert card["default"] == training.DEFAULT and card["trained"]["seed"] == 3
 
-def test_a_run_that_stopped_early_stays_stopped(data, tmp_path, monkeypatch):
-    rate = training.fit
-    monkeypatch.setattr(training, "fit", lambda *a, **k: rate(*a, **k | {"rate": 0.0}))
-    training.fit_in_folder(*data, tmp_path, epochs=5, patience=1)
-    rows = training.read_csv(tmp_path/"log.csv", training.LOG_COLUMNS)
-    before = (tmp_path/"last.npz").stat().st_mtime_ns
-    assert len(rows) < 5
-    training.fit_in_folder(*data, tmp_path, epochs=5, patience=1)
-    assert (tmp_path/"last.npz").stat().st_mtime_ns == before
+# What cannot be trained with
 
-def test_a_damaged_or_foreign_state_is_named(data, whole, tmp_path):
-    (tmp_path/"last.npz").write_bytes(b"PK half")
-    with complains(tmp_path/"last.npz", "damaged", kind=SirenbookFileError):
-        training.fit_in_folder(*data, tmp_path, epochs=4)
-    other = {k: v for k, v in state(whole[0]).items() if k != "arr_0"}
-    np.savez(tmp_path/"last.npz", **other | {"done": 1})
-    (tmp_path/"log.csv").write_text((whole[0]/"log.csv").read_text())
-    with complains(tmp_path/"last.npz", "another network", kind=SirenbookFileError):
-        training.fit_in_folder(*data, tmp_path, epochs=4)
+@pytest.mark.parametrize("which", ("recorded", "scenes", "teacher"))
+def test_a_file_or_folder_that_is_not_there_costs_nothing(tmp_path, which):
+    given = {which: [tmp_path/"nowhere"] if which == "recorded" else tmp_path/"nowhere"}
+    with complains("nowhere", "is not there" if which == "teacher" else "there is no such folder",
+                   kind=SirenbookFileError):
+        training.train_detector(tmp_path/"out", **given)
+    assert not (tmp_path/"out").exists()
 
-def test_fine_tuning_leaves_the_base_alone(data, whole):
-    before = whole[1].get_weights()
-    tuned = training.fine_tune(whole[1], MixedSampler(
-        list(zip([1], data[0].parts)), 3, batch_size=16, steps=8, front=features))
-    assert all(np.array_equal(a, b) for a, b in zip(before, whole[1].get_weights()))
-    assert any(not np.array_equal(a, b) for a, b in zip(before, tuned.get_weights()))
+@pytest.mark.parametrize(("given", "words"), (
+    (dict(hours=-1), "hours"), (dict(hours=float("nan")), "hours"), (dict(hours=1e9), "hours"),
+    (dict(epochs=0), "epochs"), (dict(epochs=1.5), "epochs"), (dict(fold=5), "fold"),
+    (dict(fold=-1), "fold")))
+def test_numbers_out_of_range_cost_nothing(tmp_path, given, words):
+    with complains(words): training.train_detector(tmp_path/"out", **given)
+    assert not (tmp_path/"out").exists()
+
+def test_an_empty_folder_is_named(tmp_path, scenes, sounds):
+    (tmp_path/"empty").mkdir()
+    with complains(tmp_path/"empty"):
+        training.train_detector(tmp_path/"a", [sounds], scenes=tmp_path/"empty")
+    with complains(tmp_path/"empty"):
+        training.train_detector(tmp_path/"b", [tmp_path/"empty"], scenes=scenes)
+
+def test_two_folders_of_one_name_are_refused(tmp_path, scenes, sounds):
+    shutil.copytree(sounds, tmp_path/"sounds")
+    with complains("two folders are called sounds"):
+        training.train_detector(tmp_path/"out", [sounds, tmp_path/"sounds"], scenes=scenes)
+
+def test_recordings_are_no_scenes(tmp_path, sounds):
+    with complains("events.csv", kind=SirenbookFileError):
+        training.train_detector(tmp_path/"out", scenes=sounds)
+
+def test_scenes_shorter_than_a_piece_are_named(tmp_path, rendered):
+    short = render_dataset(tmp_path/"short", 0.001, 1, seconds=4, world=True)
+    with complains(".flac", "10 s or more, not 4", kind=SirenbookFileError):
+        training.train_detector(tmp_path/"out", scenes=short)
+    for frames in (FrameDataset(), rendered.where([False] * len(rendered))):
+        with complains("of 10 s or longer"): training.FrameSampler(frames, FrameDataset(), 0)
+
+def test_one_class_alone_is_refused_before_training(
+    rendered, real, monkeypatch, tmp_path, scenes, sounds
+):
+    siren = np.array(real.category) == "siren"
+    for part, words in ((real.where(siren), "only sirens"), (real.where(~siren), "no siren")):
+        with complains(words, "needs both"): training._part_by_fold(rendered, part, FOLD)
+    quiet = rendered.where([c != "siren" for c in rendered.category])
+    with complains("no siren"): training._part_by_fold(quiet, FrameDataset(), 4)
+    monkeypatch.setattr(training, "fit_in_folder", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(training, "recorded_frames", lambda *a: real.where(~siren))
+    with complains("no siren"): training.train_detector(tmp_path/"out", [sounds], scenes=scenes)
+
+def test_frames_with_and_without_a_teacher_are_not_mixed(tmp_path, scenes, monkeypatch):
+    training.load_training_data(tmp_path, scenes)
+    monkeypatch.setattr(training, "load_teacher", lambda path: None)
+    with complains("scenes.npz", "made without a teacher", kind=SirenbookFileError):
+        training.load_training_data(tmp_path, scenes, teacher="teacher.npz")
+
+def test_files_are_written_on_tensorflow_only(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with complains("KERAS_BACKEND=tensorflow"): training.to_litert(None)
