@@ -346,7 +346,7 @@ def _background(rng):
 
 # %% ../nbs/25_evaluation.ipynb #1e1b7eec
 AIRS = {"dry": (20, 20, "", 0), "humid": (20, 90, "", 0), "windy": (20, 50, "wind", 6),
-        "rainy": (12, 95, "rain", 3)}   # °C, % humidity, noise, its dB over the street (illustrative)
+        "rainy": (12, 95, "rain", 3)}   # °C, % humidity, noise, dB over the street (illustrative)
 
 def _from_distance(tone, distance_m, temperature_c=20, humidity_percent=50):
     "A siren of level 1 at 1 m, as it arrives from far away."
