@@ -135,7 +135,7 @@ def fold_of(
     "Which fifth of the recordings a group belongs to, the same on every computer."
     return zlib.crc32(JOINED.get(group, group).encode()) % 5
 
-# %% ../nbs/27_detector_training.ipynb #154e3c37
+# %% ../nbs/27_detector_training.ipynb #bc6cc15a
 NEITHER = ("siren-civil",)              # categories that belong to neither class
 
 def _folder(dataset):
@@ -157,7 +157,7 @@ def categories(
     place = lambda r: Path(r.path).relative_to(folder).as_posix()
     return [named.get(place(r)) or dataset.name for r in dataset.recordings]
 
-# %% ../nbs/27_detector_training.ipynb #c1af7210
+# %% ../nbs/27_detector_training.ipynb #f938e2c7
 PIECE_STEPS = 78   # in ten seconds, which is a piece to learn from
 
 def _whole_seconds(centres_s, tags):
@@ -182,7 +182,7 @@ def rendered_frames(
         frames.add(r.wav, target, weight, tags, r.group, "siren" if spans else "rendered")
     return frames
 
-# %% ../nbs/27_detector_training.ipynb #80fa92ac
+# %% ../nbs/27_detector_training.ipynb #bc3868ea
 COPIES, ESVS_COPIES = (10, 4), (4, 1)   # of each siren, and of each other recording
 
 def recorded_frames(
@@ -234,7 +234,7 @@ def _by_group(frames, rows, key):
     for i in rows: found.setdefault(key(i), {}).setdefault(frames.group[i], []).append(i)
     return {k: list(groups.values()) for k, groups in found.items()}
 
-# %% ../nbs/27_detector_training.ipynb #ee7650d4
+# %% ../nbs/27_detector_training.ipynb #1bb444b2
 class _Pool:
     "Sounds to draw from: first a kind, then a group, then a sound of it."
     def __init__(self, frames, rows, key, share):
@@ -254,7 +254,7 @@ class _Pool:
         mel = f.mels[i][here.start * STEP_FRAMES:here.stop * STEP_FRAMES].astype(np.float32)
         return mel, f.target[i][here], f.weight[i][here], None if tags is None else tags[here]
 
-# %% ../nbs/27_detector_training.ipynb #5ecaa551
+# %% ../nbs/27_detector_training.ipynb #0b914d4b
 def with_start(
     mel:np.ndarray,   # frames, `(..., n_frames, 64)`
 ) -> np.ndarray:      # `(..., WARM_FRAMES + n_frames, 64)`
@@ -291,7 +291,7 @@ def _real_other(sampler, rng):
         x, tags = _mixed(x, other, rng.uniform(0, 26)), None
     return x, target, weight, tags
 
-# %% ../nbs/27_detector_training.ipynb #8ccaf786
+# %% ../nbs/27_detector_training.ipynb #f35427c7
 def _rendered_piece(sampler, rng, over_real=False):
     "Ten seconds of a scene, perhaps with real sound beneath it."
     i = rng.integers(len(sampler.rendered))
@@ -456,7 +456,7 @@ class _TagLoss(keras.losses.Loss):
     weight = np.where(np.isin(np.arange(527), list(SIREN_TAGS)), 3, 1).astype(np.float32)
     call = lambda self, y, given: keras.ops.mean(self.weight * (y - given) ** 2, -1)
 
-# %% ../nbs/27_detector_training.ipynb #a7a08ab4
+# %% ../nbs/27_detector_training.ipynb #10a3bb6f
 def _compiled(tags, n_steps, rate):
     "A new network, compiled for a run of n_steps batches."
     model, schedule = network(tags), keras.optimizers.schedules.CosineDecay(
@@ -473,7 +473,7 @@ def _compiled(tags, n_steps, rate):
     optimizer.build(model.trainable_variables)
     return model
 
-# %% ../nbs/27_detector_training.ipynb #ab7acf56
+# %% ../nbs/27_detector_training.ipynb #55989d96
 def fit_in_folder(
     sampler,            # a FrameSampler to learn from
     folder,             # where the run is kept; the same call resumes it
@@ -541,7 +541,7 @@ def streaming_network(
     step.set_weights(recurrent.get_weights())
     return keras.Model([frames, state], [_head(model, scaled)(L.Reshape((-1,))(now), past), new])
 
-# %% ../nbs/27_detector_training.ipynb #109d59ea
+# %% ../nbs/27_detector_training.ipynb #3e7513b0
 def _steps_of(step, sample):
     "Inputs of a streaming network as they come up in sound: frames and state."
     for frames in sample:
@@ -718,7 +718,7 @@ def _part_by_fold(rendered, real, fold):
             "add recordings, or hold out another fold")
     return learned, judged
 
-# %% ../nbs/27_detector_training.ipynb #fed422a3
+# %% ../nbs/27_detector_training.ipynb #615b8623
 PER_HOUR, DEFAULT = (50, 20, 10, 1), "10/h"   # false alarms in siren-free sound
 
 def _held_out_calibration(model, real):
@@ -735,7 +735,7 @@ def _siren_free(folder, fold):
         if r.label != "emergency" and category not in NEITHER and fold_of(
                 f"{data.name}:{r.group}") == fold: yield r.wav
 
-# %% ../nbs/27_detector_training.ipynb #e78bec37
+# %% ../nbs/27_detector_training.ipynb #2e8d2f50
 def _ship(folder, model, sampler, judged, wavs, facts):
     "Convert a trained network, calibrate it, count its false alarms, write its folder."
     step = streaming_network(model, sampler.scaled)
