@@ -14,18 +14,19 @@ from sirenbook.rendering import render_dataset
 
 training = pytest.importorskip("sirenbook.detector_training", exc_type=SirenbookError,
                                reason="training needs TensorFlow")
+from sirenbook import detector_data as data
 from sirenbook.frames import (CONTEXT_FRAMES, STEP_FRAMES, STEP_S, WARM_FRAMES, Network,
                               running_pcen)
 from sirenbook.networks import keras
 from sirenbook.training import set_seed
 
-FrameDataset, SR = training.FrameDataset, 16_000
+FrameDataset, SR = data.FrameDataset, 16_000
 
 # Targets
 
 def test_no_siren_no_target():
     snr_db = np.full(100, np.nan)
-    target, weight = training.step_targets([], snr_db, 78)
+    target, weight = data.step_targets([], snr_db, 78)
     assert target.shape == weight.shape == (78,) and target.dtype == weight.dtype == np.float32
     assert not target.any() and (weight == 1).all()
 
@@ -33,43 +34,43 @@ def test_a_pause_belongs_to_the_siren_but_no_longer_than_three_seconds():
     snr_db = np.full(200, np.nan)
     snr_db[20:40] = snr_db[60:80] = 5                       # 2 to 4 s, and 6 to 8 s
     at = lambda s: int(s / STEP_S)
-    target, weight = training.step_targets([(2, 4), (6, 8)], snr_db, 156)
+    target, weight = data.step_targets([(2, 4), (6, 8)], snr_db, 156)
     assert not target[:at(2) - 1].any() and target[at(2.2):at(8) - 1].all()
     assert not target[at(8.2):].any()
     assert (weight[at(2.1):at(2.4)] < 0.5).all() and (weight[at(4.1):at(5.9)] == 1).all()
-    target, _ = training.step_targets([(2, 4), (7.5, 9)], snr_db, 156)   # 3.5 s apart: two sirens
+    target, _ = data.step_targets([(2, 4), (7.5, 9)], snr_db, 156)   # 3.5 s apart: two sirens
     assert not target[at(4.3):at(7.4)].any()
-    target, _ = training.step_targets([(2, 20)], snr_db * np.r_[np.ones(50), np.full(150, np.nan)],
+    target, _ = data.step_targets([(2, 20)], snr_db * np.r_[np.ones(50), np.full(150, np.nan)],
                                       156)                  # it sounds on, but is not audible
     assert target[at(6.5)] == 1 and not target[at(7.3):].any()
 
 def test_a_faint_siren_is_left_open():
     snr_db = np.full(100, -10.0)                            # between -15 and -6 dB
-    target, weight = training.step_targets([(0, 10)], snr_db, 78)
+    target, weight = data.step_targets([(0, 10)], snr_db, 78)
     assert not target.any() and not weight.any()
-    target, weight = training.step_targets([(0, 10)], np.full(100, -20.0), 78)
+    target, weight = data.step_targets([(0, 10)], np.full(100, -20.0), 78)
     assert not target.any() and (weight == 1).all()         # nobody can notice it: a plain no
 
 def test_more_steps_than_truth_repeat_its_end():
-    target, _ = training.step_targets([(0, 1)], np.full(10, 3.0), 20)
+    target, _ = data.step_targets([(0, 1)], np.full(10, 3.0), 20)
     assert target.shape == (20,) and target.all()
 
 def test_tags_stand_where_their_windows_end():
     tags = np.zeros((4, 527), np.float16)
     tags[:, 7] = [0, 10, 20, 30]                            # around 1, 2, 3 and 4 s
-    found = training.tags_at(tags, 60)[:, 7]
+    found = data.tags_at(tags, 60)[:, 7]
     end_s = STEP_S * np.arange(1, 61)
     assert np.allclose(found, np.clip(10 * (end_s - 2), 0, 30), atol=0.05)
-    assert training.tags_at(tags[:1], 60).shape == (60, 527) == training.tags_at(tags, 60).shape
+    assert data.tags_at(tags[:1], 60).shape == (60, 527) == data.tags_at(tags, 60).shape
 
 def test_half_of_a_clips_target_is_the_teachers():
     sure = np.full((3, 527), -20, np.float16)
-    assert np.allclose(training.clip_targets(False, sure, 9), 0, atol=1e-3)
-    assert np.allclose(training.clip_targets(True, sure, 9), 0.5, atol=1e-3)
+    assert np.allclose(data.clip_targets(False, sure, 9), 0, atol=1e-3)
+    assert np.allclose(data.clip_targets(True, sure, 9), 0.5, atol=1e-3)
     sure[:, 323] = 20
-    assert np.allclose(training.clip_targets(True, sure, 9), 1, atol=1e-3)
-    assert np.allclose(training.clip_targets(False, sure, 9), 0.5, atol=1e-3)
-    assert (training.clip_targets(True, None, 9) == 1).all()
+    assert np.allclose(data.clip_targets(True, sure, 9), 1, atol=1e-3)
+    assert np.allclose(data.clip_targets(False, sure, 9), 0.5, atol=1e-3)
+    assert (data.clip_targets(True, None, 9) == 1).all()
 
 # Recordings and folds
 
@@ -77,7 +78,7 @@ def test_half_of_a_clips_target_is_the_teachers():
 def test_a_varied_recording_is_finite_and_of_the_right_rate(wav):
     rng = np.random.default_rng(0)
     for _ in range(20):
-        varied = training.vary_recording(wav.astype(np.float32), rng)
+        varied = data.vary_recording(wav.astype(np.float32), rng)
         assert varied.dtype == np.float32 and np.isfinite(varied).all()
         assert 0.8 < len(wav) / len(varied) < 1.22 and np.abs(varied).max() <= 1
 
@@ -85,15 +86,15 @@ def test_a_varied_tone_moves_by_its_speed():
     tone = np.sin(2 * np.pi * 1000 * np.arange(2 * SR) / SR).astype(np.float32)
     rng = np.random.default_rng(3)
     for _ in range(8):
-        varied = training.vary_recording(tone, rng)
+        varied = data.vary_recording(tone, rng)
         hz = np.fft.rfftfreq(len(varied), 1 / SR)[np.abs(np.fft.rfft(varied)).argmax()]
         assert hz == pytest.approx(1000 * len(tone) / len(varied), rel=0.01)
 
 def test_joined_groups_share_a_fold():
-    assert {training.fold_of(f"set:{k}") for k in range(50)} == {*range(5)}
-    for one, other in training.JOINED.items():
-        assert training.fold_of(one) == training.fold_of(other)
-    assert training.fold_of("world:fs197318") == 1          # on any computer, in any year
+    assert {data.fold_of(f"set:{k}") for k in range(50)} == {*range(5)}
+    for one, other in data.JOINED.items():
+        assert data.fold_of(one) == data.fold_of(other)
+    assert data.fold_of("world:fs197318") == 1          # on any computer, in any year
 
 def a_sound(rng, siren, seconds=4):
     "Noise, with a tone that glides up and down or without."
@@ -105,7 +106,7 @@ def a_sound(rng, siren, seconds=4):
 
 CATEGORIES = ("dogs", "music")
 FOLD = next(k for k in range(5) if all(     # both classes have groups in it
-    any(training.fold_of(f"sounds:{c}{i}") == k for i in range(6)) for c in "en"))
+    any(data.fold_of(f"sounds:{c}{i}") == k for i in range(6)) for c in "en"))
 
 def write_sounds(folder, n=12):
     "Recordings of each class, two a group, with a manifest."
@@ -128,10 +129,10 @@ def scenes(tmp_path_factory):
                           world=True)
 
 @pytest.fixture(scope="module")
-def real(sounds): return training.recorded_frames(sounds, versions=(3, 2))
+def real(sounds): return data.recorded_frames(sounds, versions=(3, 2))
 
 @pytest.fixture(scope="module")
-def rendered(scenes): return training.rendered_frames(scenes)
+def rendered(scenes): return data.rendered_frames(scenes)
 
 def test_rendered_scenes_become_frames(rendered):
     assert len(rendered) == 4 and sorted(rendered.category) == ["rendered"] * 2 + ["siren"] * 2
@@ -145,12 +146,12 @@ def test_copies_stay_in_the_fold_of_their_group(real):
     assert {*real.category} == {"siren", "dogs", "music"}
     assert len(set(real.group)) == 12 and all(g.startswith("sounds:") for g in real.group)
     for k in range(5):
-        held = np.array([training.fold_of(g) == k for g in real.group])
+        held = np.array([data.fold_of(g) == k for g in real.group])
         ours, theirs = real.where(~held), real.where(held)
         assert {*ours.group}.isdisjoint(theirs.group) and len(ours) + len(theirs) == len(real)
 
 def test_copies_are_the_same_whenever_they_are_made(sounds, real):
-    again = training.recorded_frames(sounds, versions=(3, 2))
+    again = data.recorded_frames(sounds, versions=(3, 2))
     assert all(map(np.array_equal, again.mels, real.mels))
     first = [m for m, g, n in zip(real.mels, real.group, real.copy) if g == real.group[0]]
     assert len(first) == 6 and not any(np.array_equal(first[0], m) for m in first[1:])
@@ -158,8 +159,8 @@ def test_copies_are_the_same_whenever_they_are_made(sounds, real):
 def test_a_sound_of_neither_class_is_left_out(sounds, tmp_path):
     shutil.copytree(sounds, tmp_path/"some")
     table = tmp_path/"some"/"manifest.csv"
-    table.write_text(table.read_text().replace("n0,dogs", f"n0,{training.NEITHER[0]}"))
-    found = training.recorded_frames(tmp_path/"some", versions=(1, 1))
+    table.write_text(table.read_text().replace("n0,dogs", f"n0,{data.NEITHER[0]}"))
+    found = data.recorded_frames(tmp_path/"some", versions=(1, 1))
     assert len(found) == 24 - 2 and "some:n0" not in found.group
 
 def test_a_short_sound_fills_one_step():
@@ -170,12 +171,12 @@ def test_a_short_sound_fills_one_step():
 def test_no_held_out_group_reaches_the_sampler(rendered, real):
     learned, judged = training._part_by_fold(rendered, real, FOLD)
     assert 0 < len(judged) < len(real) and {*learned.group}.isdisjoint(judged.group)
-    assert all(training.fold_of(g) == FOLD for g in judged.group)
+    assert all(data.fold_of(g) == FOLD for g in judged.group)
     marked = FrameDataset(*(list(v) for v in vars(real).values()))
     for i, g in enumerate(marked.group):                    # the held-out ones would be seen
-        if training.fold_of(g) == FOLD: marked.mels[i] = np.full_like(marked.mels[i], 30)
+        if data.fold_of(g) == FOLD: marked.mels[i] = np.full_like(marked.mels[i], 30)
     learned, _ = training._part_by_fold(rendered, marked, FOLD)
-    sampler = training.FrameSampler(rendered, learned, 0, batch_size=8, augment=None)
+    sampler = data.FrameSampler(rendered, learned, 0, batch_size=8, augment=None)
     drawn = [sampler.sirens.draw(np.random.default_rng(k), 20)[0].max() for k in range(50)]
     drawn += [sampler.others.draw(np.random.default_rng(k), 20)[0].max() for k in range(50)]
     assert max(drawn) < 20
@@ -184,14 +185,14 @@ def test_no_held_out_group_reaches_the_sampler(rendered, real):
 
 @pytest.fixture(scope="module")
 def sampler(rendered, real):
-    return training.FrameSampler(rendered, real, 0, batch_size=4, steps=3)
+    return data.FrameSampler(rendered, real, 0, batch_size=4, steps=3)
 
 def same(a, b):
     return np.array_equal(a[0], b[0]) and all(
         np.array_equal(x[k], y[k]) for x, y in zip(a[1:], b[1:]) for k in x)
 
 def test_batch_k_is_the_same_whenever_it_is_asked_for(rendered, real):
-    one, other = (training.FrameSampler(rendered, real, 0, batch_size=2, steps=3)
+    one, other = (data.FrameSampler(rendered, real, 0, batch_size=2, steps=3)
                   for _ in range(2))
     first = [one[k] for k in range(3)]
     assert all(same(other[k], first[k]) for k in (2, 0, 1))
@@ -200,12 +201,12 @@ def test_batch_k_is_the_same_whenever_it_is_asked_for(rendered, real):
     assert not any(same(one[k], first[k]) for k in range(3))
     one.epoch = 0
     assert same(one[1], first[1])
-    assert not same(training.FrameSampler(rendered, real, 1, batch_size=2, steps=3)[0], first[0])
+    assert not same(data.FrameSampler(rendered, real, 1, batch_size=2, steps=3)[0], first[0])
 
-@pytest.mark.parametrize("kind", training.SHARES)
+@pytest.mark.parametrize("kind", data.SHARES)
 def test_each_kind_of_piece_is_whole(rendered, real, kind):
-    shares = dict.fromkeys(training.SHARES, 0) | {kind: 1}
-    batch = training.FrameSampler(rendered, real, 0, batch_size=8, shares=shares)[0]
+    shares = dict.fromkeys(data.SHARES, 0) | {kind: 1}
+    batch = data.FrameSampler(rendered, real, 0, batch_size=8, shares=shares)[0]
     X, y, w = batch
     assert X.shape == (8, WARM_FRAMES + 624, 64) and np.isfinite(X).all()
     assert y["siren"].shape == (8, 86, 1) and w["siren"].shape == (8, 86)
@@ -215,12 +216,12 @@ def test_each_kind_of_piece_is_whole(rendered, real, kind):
 def test_augmentation_keeps_the_shape_and_is_finite():
     mel = np.random.default_rng(0).normal(-5, 2, (624, 64)).astype(np.float32)
     for k in range(30):
-        varied = training.augment_frames(mel, np.random.default_rng(k))
+        varied = data.augment_frames(mel, np.random.default_rng(k))
         assert varied.shape == mel.shape and varied.dtype == np.float32
         assert np.isfinite(varied).all() and not np.array_equal(varied, mel)
 
 def test_without_real_recordings_only_scenes_are_drawn(rendered):
-    sampler = training.FrameSampler(rendered, FrameDataset(), 0, batch_size=4)
+    sampler = data.FrameSampler(rendered, FrameDataset(), 0, batch_size=4)
     assert sampler.shares.tolist() == [1, 0, 0, 0] and sampler.scaled is None
     assert np.isfinite(sampler[0][0]).all()
 
@@ -235,8 +236,8 @@ def test_a_mixture_has_no_tags(rendered, real):
     rendered, real = with_tags(rendered), with_tags(real)
     for kind, lowest, highest in (("rendered", 1, 1), ("rendered over real", 0, 0),
                                   ("real siren", 0, 1), ("real other", 0, 1)):
-        shares = dict.fromkeys(training.SHARES, 0) | {kind: 1}
-        _, y, w = training.FrameSampler(rendered, real, 0, batch_size=16, shares=shares)[0]
+        shares = dict.fromkeys(data.SHARES, 0) | {kind: 1}
+        _, y, w = data.FrameSampler(rendered, real, 0, batch_size=16, shares=shares)[0]
         counted = w["tags"][:, 8:]
         assert counted.mean() >= lowest and counted.mean() <= highest
         assert (counted == counted[:, :1]).all() and not w["tags"][:, :8].any()
@@ -256,7 +257,7 @@ def a_network(tags=0, seed=0):
 @pytest.fixture(scope="module")
 def frames(rendered):
     "PCEN of two scenes, with their mirrored second."
-    return running_pcen(training.with_start(np.stack(rendered.mels[:2]).astype(np.float32)))[0]
+    return running_pcen(data.with_start(np.stack(rendered.mels[:2]).astype(np.float32)))[0]
 
 def stepwise(lite, frames):
     "Logits of a LiteRT file, one step at a time."
@@ -427,7 +428,7 @@ def test_a_longer_run_is_not_taken_for_a_shorter_one(sampler, whole):
         training.fit_in_folder(sampler, whole[0], epochs=2)
 
 def test_with_a_teacher_both_are_learned(rendered, real, tmp_path):
-    sampler = training.FrameSampler(with_tags(rendered), with_tags(real), 0, batch_size=4, steps=2)
+    sampler = data.FrameSampler(with_tags(rendered), with_tags(real), 0, batch_size=4, steps=2)
     model = training.fit_in_folder(sampler, tmp_path, epochs=1)
     assert model(sampler[0][0])["tags"].shape == (4, 86, 527)
     tags = model.get_layer("tags").get_weights()[0]
@@ -459,7 +460,7 @@ def train(folder, scenes, sounds):
 def trained(tmp_path_factory, scenes, sounds):
     "A folder, and what the recipe made there in some dozen steps."
     folder, few = tmp_path_factory.mktemp("training"), dict(batch_size=4, steps=25)
-    few["shares"] = {k: 0.4 if k.startswith("real") else 0.1 for k in training.SHARES}
+    few["shares"] = {k: 0.4 if k.startswith("real") else 0.1 for k in data.SHARES}
     with pytest.MonkeyPatch.context() as m:
         class Few(training.FrameSampler):
             def __init__(self, *args, **given): super().__init__(*args, **few | given)
@@ -504,7 +505,7 @@ def test_called_again_it_trains_nothing(trained, scenes, sounds, monkeypatch):
 def test_the_thresholds_were_counted(trained, sounds):
     _, weights = trained
     wavs = [*training._siren_free(sounds, FOLD)]
-    held = [i for i in range(12) if training.fold_of(f"sounds:n{i // 2}") == FOLD]
+    held = [i for i in range(12) if data.fold_of(f"sounds:n{i // 2}") == FOLD]
     assert len(wavs) == len(held) > 0
     counted = operating_points(false_alarms(Detector.load(weights), wavs), training.PER_HOUR)
     card = json.loads((weights/"detector.json").read_text())
@@ -519,7 +520,7 @@ def test_counts_of_hours_become_operating_points(rendered, monkeypatch, tmp_path
     monkeypatch.setattr(training, "false_alarms", lambda detector, wavs: rows)
     monkeypatch.setattr(training, "to_litert", lambda step, sample=None: b"a file")
     monkeypatch.setattr(training.Detector, "load", lambda folder: None)
-    sampler = training.FrameSampler(rendered, FrameDataset(), 0, batch_size=1)
+    sampler = data.FrameSampler(rendered, FrameDataset(), 0, batch_size=1)
     training._ship(tmp_path/"w", a_network(), sampler, judged, [], {"seed": 3})
     card = json.loads((tmp_path/"w"/"detector.json").read_text())
     assert card["operating_points"] == operating_points(rows, training.PER_HOUR)
@@ -564,7 +565,7 @@ def test_scenes_shorter_than_a_piece_are_named(tmp_path, rendered):
     with complains(".flac", "10 s or more, not 4", kind=SirenbookFileError):
         training.train_detector(tmp_path/"out", scenes=short)
     for frames in (FrameDataset(), rendered.where([False] * len(rendered))):
-        with complains("of 10 s or longer"): training.FrameSampler(frames, FrameDataset(), 0)
+        with complains("of 10 s or longer"): data.FrameSampler(frames, FrameDataset(), 0)
 
 def test_one_class_alone_is_refused_before_training(
     rendered, real, monkeypatch, tmp_path, scenes, sounds
