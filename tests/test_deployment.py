@@ -186,7 +186,7 @@ def test_a_short_loss_leaves_the_memory(street, both):
 # ---- what the chapter says
 
 def chapter():
-    cells = json.loads((NBS/"28_deployment.ipynb").read_text(encoding="utf-8"))["cells"]
+    cells = json.loads((NBS/"29_deployment.ipynb").read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(c["source"]) for c in cells)
 
 def test_the_units_command_is_one_that_sirenbook_has(street):
