@@ -29,7 +29,7 @@ HOST ?= 127.0.0.1
 serve: $(READY)  ## serve the site at HOST (0.0.0.0 lets a phone in) and PORT, and render it again at each change
 	@$(BIN)/python tools/book.py serve --host $(HOST) --port $(PORT)
 
-refresh: $(READY)  ## run every notebook, or those in ONLY="02_spectrograms 29_cli", and store the outputs in nbs
+refresh: $(READY)  ## run every notebook, or those in ONLY="02_spectrograms 30_cli", and store the outputs in nbs
 	@$(BIN)/python tools/book.py refresh $(ONLY)
 
 lab: $(READY)  ## open JupyterLab on nbs
