@@ -192,21 +192,11 @@ def streaming_network(
     step.set_weights(recurrent.get_weights())
     return keras.Model([frames, state], [_head(model, scaled)(L.Reshape((-1,))(now), past), new])
 
-# %% ../nbs/28_detector_training.ipynb #55885176
-def _steps_of(step, sample):
-    "Inputs of a streaming network as they come up in sound: frames and state."
-    for frames in sample:
-        state = np.zeros((1, step.inputs[1].shape[1]), np.float32)
-        for a in range(0, len(frames) - CONTEXT_FRAMES - STEP_FRAMES + 1, STEP_FRAMES):
-            x = frames[a:a + CONTEXT_FRAMES + STEP_FRAMES][None].astype(np.float32)
-            yield {"frames": x, "state": state}
-            state = np.asarray(step([x, state])[1])
-
 # %% ../nbs/28_detector_training.ipynb #ce1605d3
 def to_litert(
-    step,          # as `streaming_network` makes it
-    sample=None,   # PCEN frames `(n, n_frames, 64)` that fix the ranges of int8; None keeps floats
-) -> bytes:        # the file's content
+    step,               # as `streaming_network` makes it
+    small:bool=False,   # whether the weights are kept in 8 bits
+) -> bytes:             # the file's content
     "Convert a network for LiteRT."
     if keras.backend.backend() != "tensorflow":
         raise SirenbookError("LiteRT files are written by Keras on TensorFlow; "
@@ -215,9 +205,7 @@ def to_litert(
     with tempfile.TemporaryDirectory() as folder:
         step.export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if sample is not None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: _steps_of(step, sample)
+        if small: converter.optimizations = [tf.lite.Optimize.DEFAULT]
         with quiet_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")          # of TensorFlow, about its own converter
             return converter.convert()
@@ -391,7 +379,7 @@ def _siren_free(folder, fold):
 def _ship(folder, model, sampler, judged, wavs, facts):
     "Convert a trained network, calibrate it, count its false alarms, write its folder."
     step = streaming_network(model, sampler.scaled)
-    models = {"float": to_litert(step), "int8": to_litert(step, sampler[0][0][:8])}
+    models = {"float": to_litert(step), "int8": to_litert(step, small=True)}
     calibration = _held_out_calibration(siren_network(model, sampler.scaled), judged)
     put = lambda points, default: write_weights(
         folder, models, calibration, points, default, {"parameters": step.count_params(), **facts})
@@ -419,7 +407,7 @@ def train_detector(
     else: scenes = render_dataset(out / "scenes", hours, 1, seconds=10, world=True)
     rendered, real = load_training_data(out, scenes, recorded, teacher)
     learned, judged = _part_by_fold(rendered, real, fold)
-    sampler, run = FrameSampler(rendered, learned, seed), out / f"fold {fold}, seed {seed}"
+    sampler, run = FrameSampler(rendered, learned, seed), out / f"fold{fold}-seed{seed}"
     facts = {"seed": seed, "epochs": epochs, "held_out_fold": fold, "teacher": bool(teacher),
              "learned_from": ["rendered scenes", *(p.name for p in recorded)]}
     wavs = (wav for folder in recorded for wav in _siren_free(folder, fold))

@@ -305,10 +305,10 @@ def test_a_stream_equals_the_whole(both, frames):
     lite = training.to_litert(step)
     assert np.allclose(stepwise(lite, frames[0]), at_once, atol=1e-4)
     assert at_once.std() > 1e-3                             # it says something
-    small = training.to_litert(step, frames[:1])
+    small = training.to_litert(step, small=True)
     assert len(small) < len(lite) / 2
     near = np.abs(stepwise(small, frames[0]) - at_once)
-    assert 0 < near.mean() < 0.25 * np.ptp(at_once) and near.max() < 0.6
+    assert 0 < near.max() < 0.1 * np.ptp(at_once)
 
 def test_step_logits_do_not_depend_on_the_company(both, rendered, real):
     model, mixed = training.siren_network(*both), FrameDataset()
@@ -518,7 +518,7 @@ def test_counts_of_hours_become_operating_points(rendered, monkeypatch, tmp_path
         judged.add(a_sound(np.random.default_rng(i), part), np.full(31, part), np.ones(31), None,
                    str(i), "siren" if part else "dogs")
     monkeypatch.setattr(training, "false_alarms", lambda detector, wavs: rows)
-    monkeypatch.setattr(training, "to_litert", lambda step, sample=None: b"a file")
+    monkeypatch.setattr(training, "to_litert", lambda step, small=False: b"a file")
     monkeypatch.setattr(training.Detector, "load", lambda folder: None)
     sampler = data.FrameSampler(rendered, FrameDataset(), 0, batch_size=1)
     training._ship(tmp_path/"w", a_network(), sampler, judged, [], {"seed": 3})
