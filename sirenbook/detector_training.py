@@ -15,9 +15,8 @@ from zlib import error as ZlibError
 import numpy as np
 from .audio import find_sounds
 from .detector import Detector
-from .detector_data import (COPIES, ESVS_COPIES, NEITHER, FrameDataset, FrameSampler,
-                                     categories, fold_of, recorded_frames, rendered_frames,
-                                     with_start)
+from .detector_data import (NEITHER, FrameDataset, FrameSampler, categories, fold_of,
+                                     mixed_frames, recorded_frames, rendered_frames, with_start)
 from .distillation import SIREN_TAGS, load_teacher
 from .errors import SirenbookError, SirenbookFileError, progress, require
 from .evaluation import false_alarms, operating_points
@@ -100,7 +99,7 @@ class RunFolder(keras.callbacks.Callback):
         atomic_write(self.last, lambda path: np.savez(path, *values, done=epoch + 1))
 
 # %% ../nbs/28_detector_training.ipynb #e0e9fa50
-TAGS_WEIGHT = 0.5   # of the loss of the tags; that of the siren counts 1
+TAGS_WEIGHT = 1.0   # of the loss of the tags; that of the siren counts 1
 
 class _TagLoss(keras.losses.Loss):
     "Mean squared error; the five siren tags count three times."
@@ -129,7 +128,7 @@ def fit_in_folder(
     sampler,            # a FrameSampler to learn from
     folder,             # where the run is kept; the same call resumes it
     *,
-    epochs:int=24,      # of `len(sampler)` batches
+    epochs:int=16,      # of `len(sampler)` batches
     rate:float=2e-3,    # highest learning rate
     callbacks=(),       # more Keras callbacks
 ):                      # the network with the weights averaged over the last part of the run
@@ -276,7 +275,7 @@ def write_weights(
 # %% ../nbs/28_detector_training.ipynb #9e63fb52
 def _kept(path, make):
     "Frames from a file, or made and put there."
-    names, path = ("target", "weight", "group", "category", "copy"), Path(path)
+    names, path = ("target", "weight", "group", "category"), Path(path)
     if not path.is_file():
         frames = make()
         lengths = [[len(v) for v in frames.mels],
@@ -312,20 +311,18 @@ def load_training_data(
     scenes,         # folder of rendered scenes, or the name of a data set
     recorded=(),    # folders of real recordings
     teacher=None,   # file of the teacher's weights, or None to do without
-) -> tuple:         # two FrameDataset: the rendered scenes, and all real recordings
+    n:int=6000,     # mixtures of them
+) -> tuple:         # two FrameDataset: the rendered scenes, and the mixtures
     "Everything that a detector learns from."
     (where := Path(out) / "frames").mkdir(parents=True, exist_ok=True)
     model = None if teacher is None else load_teacher(teacher)
-    n = len(find_sounds(scenes)) if Path(scenes).is_dir() else None
+    n_scenes = len(find_sounds(scenes)) if Path(scenes).is_dir() else None
     rendered = _kept(path := where / "scenes.npz", lambda: rendered_frames(scenes, model))
-    rendered, real = _fitting(rendered, path, teacher, n), FrameDataset()
-    for folder in recorded:
-        copies = ESVS_COPIES if Path(folder).name == "esvs" else COPIES
-        more = _kept(path := where / f"{Path(folder).name}.npz",
-                     lambda: recorded_frames(folder, model, copies))
-        more = vars(_fitting(more, path, teacher)).values()
-        for part, values in zip(vars(real).values(), more): part += values
-    return rendered, real
+    rendered = _fitting(rendered, path, teacher, n_scenes)
+    if not recorded: return rendered, FrameDataset()
+    name = "-".join(sorted(p.name for p in map(Path, recorded))) + f"-{n}.npz"
+    mixed = _kept(path := where / name, lambda: mixed_frames(recorded, n, model))
+    return rendered, _fitting(mixed, path, teacher)
 
 # %% ../nbs/28_detector_training.ipynb #d566e789
 def _folders(*names):
@@ -337,19 +334,22 @@ def _folders(*names):
 
 def _check_arguments(recorded, teacher, epochs, fold):
     "Refuse what cannot be trained with, before any time is spent."
-    names = ["scenes", *(p.name for p in recorded)]        # of the files in out/frames
+    names = [p.name for p in recorded]
     if twice := next((n for n in names if names.count(n) > 1), None): raise SirenbookError(
-        f"two folders are called {twice}, as are the files made of them; rename one")
+        f"two folders are called {twice}, and groups are named after them; rename one")
     if teacher is not None and not Path(teacher).is_file(): raise SirenbookFileError(
         f"{teacher}: is not there; the teacher's weights are a file such as mn04_as.npz")
     for name, x, low, high in (("epochs", epochs, 1, 10_000), ("fold", fold, 0, 4)):
         if x not in range(low, high + 1): raise SirenbookError(
             f"{name} is a whole number from {low} to {high}, not {x}")
 
-def _part_by_fold(rendered, real, fold):
-    "The recordings to learn from, and those to calibrate with: of one fold, or else the scenes."
-    held = np.array([fold_of(g) == fold for g in real.group], bool)
-    learned, judged = real.where(~held), real.where(held) if held.any() else rendered
+def _part_by_fold(rendered, mixed, recorded, fold):
+    "The mixtures to learn from, and what to calibrate with: recordings of one fold, or the scenes."
+    learned, judged = mixed.where([fold_of(g) != fold for g in mixed.group]), FrameDataset()
+    for folder in recorded:
+        for part, more in zip(vars(judged).values(), vars(recorded_frames(folder, fold)).values()):
+            part += more
+    judged = judged if len(judged) else rendered
     for frames, what in ((learned, "the recordings to learn from"),
                          (judged, f"the sounds to calibrate with, fold {fold}")):
         n = sum(c == "siren" for c in frames.category)
@@ -363,10 +363,9 @@ PER_HOUR, DEFAULT = (50, 20, 10, 1), "10/h"   # false alarms in siren-free sound
 
 def _held_out_calibration(model, real):
     "Calibration by the steps of recordings that the network has not learned from."
-    originals = real.where(np.array(real.copy) == 0)
-    logits, n = step_logits(model, originals), [len(t) for t in originals.target]
-    siren = np.repeat([c == "siren" for c in originals.category], n)
-    return calibrate(np.concatenate(logits), siren, np.repeat(originals.group, n))
+    logits, n = step_logits(model, real), [len(t) for t in real.target]
+    siren = np.repeat([c == "siren" for c in real.category], n)
+    return calibrate(np.concatenate(logits), siren, np.repeat(real.group, n))
 
 def _siren_free(folder, fold):
     "The recordings without a siren of one fifth of a data set."
@@ -396,17 +395,18 @@ def train_detector(
     hours:float=11.0,# how much street is rendered, if it is, h
     seed:int=0,      # of weights, pieces and their variation
     *,
-    epochs:int=24,   # of 250 batches
+    epochs:int=16,   # of 250 batches
     fold:int=4,      # the fifth of the real recordings that is not learned from, 0 to 4
     scenes=None,     # folder of rendered scenes; None renders some into out/scenes
+    mixtures:int=6000,   # of the real recordings, ten seconds each
 ):                   # the folder of weights, for Detector.load
     "Train a detector from nothing; the same call resumes where it was interrupted."
     recorded, out = _folders(*recorded), Path(out)
     _check_arguments(recorded, teacher, epochs, fold)
     if scenes is not None: [scenes] = _folders(scenes)
     else: scenes = render_dataset(out / "scenes", hours, 1, seconds=10, world=True)
-    rendered, real = load_training_data(out, scenes, recorded, teacher)
-    learned, judged = _part_by_fold(rendered, real, fold)
+    rendered, mixed = load_training_data(out, scenes, recorded, teacher, mixtures)
+    learned, judged = _part_by_fold(rendered, mixed, recorded, fold)
     sampler, run = FrameSampler(rendered, learned, seed), out / f"fold{fold}-seed{seed}"
     facts = {"seed": seed, "epochs": epochs, "held_out_fold": fold, "teacher": bool(teacher),
              "learned_from": ["rendered scenes", *(p.name for p in recorded)]}

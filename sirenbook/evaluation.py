@@ -7,8 +7,8 @@ __all__ = ['PIECE_S', 'UNSEEN_COLUMNS', 'FOUND', 'THRESHOLDS', 'PAUSE_S', 'PSDS_
            'AIRS', 'BLOCK', 'LATENCY_COLUMNS', 'piece_maxima', 'load_unseen', 'weights_name', 'unseen_metrics',
            'worst_recordings', 'false_alarms', 'piece_alarms', 'alarm_rate', 'plot_alarms', 'operating_points',
            'half_of', 'merge_spans', 'audible_spans', 'threshold_events', 'threshold_curve', 'event_metrics',
-           'load_psds', 'onset_scenes', 'lay_over', 'alarm_intervals', 'outcome', 'load_latency', 'latencies',
-           'latency_table', 'plot_latency', 'load_peers']
+           'load_psds', 'median_snr_db', 'onset_scenes', 'lay_over', 'alarm_intervals', 'outcome', 'load_latency',
+           'latencies', 'latency_table', 'plot_latency', 'load_peers']
 
 # %% ../nbs/25_evaluation.ipynb #02d6da55
 import hashlib, zlib
@@ -355,8 +355,11 @@ def _from_distance(tone, distance_m, temperature_c=20, humidity_percent=50):
     return propagate(sent, SR, (distance_m, 0, 1.5), (0, 0, 0), temperature_c=temperature_c,
                      humidity_percent=humidity_percent)[away:][:len(tone)].astype(float)
 
-def _median_snr_db(tones, rest_power):
-    "The ratio of a siren to the rest where it sounds, its median, dB."
+def median_snr_db(
+    tones:np.ndarray,        # a siren, `(n_samples,)`
+    rest_power:np.ndarray,   # `band_power` of the rest, above zero
+) -> float:                  # dB
+    "The ratio of a siren to the rest where it sounds, its median."
     power = band_power(tones)
     sounds = power > 0.01 * power.max()
     return float(np.median(10 * np.log10(power[sounds] / rest_power[sounds])))
@@ -393,7 +396,7 @@ def onset_scenes(
         far = distance_m is not None
         wav = loud * _from_distance(tone, distance_m, *weather) if far else tone
         tones[at:at + len(wav)] = convolve(wav, response)
-        now_db = _median_snr_db(tones, np.maximum(band_power(rest), 1e-9))
+        now_db = median_snr_db(tones, np.maximum(band_power(rest), 1e-9))
         if not far: tones, now_db = tones * 10 ** ((snr_db - now_db) / 20), snr_db
         yield now_db, microphone(rest + tones, last).astype(np.float32), onset_s
 
@@ -416,7 +419,7 @@ def lay_over(
     tones = np.zeros(n)
     part = siren_wav[round(first * STEP_S * SR):][:n - at]
     tones[at:at + len(part)] = part
-    now_db = _median_snr_db(tones, np.maximum(band_power(street), 1e-12))
+    now_db = median_snr_db(tones, np.maximum(band_power(street), 1e-12))
     for snr_db in snrs_db:
         mix = street + tones * 10 ** ((snr_db - now_db) / 20)
         mix = 0.9 * mix / max(1, np.abs(mix).max())
