@@ -200,7 +200,8 @@ class Sounds:
         share,   # (kind, its waveforms) -> how often the kind is drawn, any scale
     ):
         self.kinds = {}
-        for wav, group, kind in rows: self.kinds.setdefault(kind, {}).setdefault(group, []).append(wav)
+        for wav, group, kind in rows:
+            self.kinds.setdefault(kind, {}).setdefault(group, []).append(wav)
         all_of = lambda kind: [w for wavs in self.kinds[kind].values() for w in wavs]
         p = np.array([share(kind, all_of(kind)) for kind in self.kinds], float)
         self.p = p / p.sum() if len(p) else p
@@ -212,6 +213,7 @@ class Sounds:
         wav = groups[group][rng.integers(len(groups[group]))]
         return (vary_recording(wav, rng) if rng.uniform() < 0.85 else wav), group
 
+# %% ../nbs/27_detector_data.ipynb #79f66c73
 def _filled(sounds, rng):
     "Ten seconds of sound, clip after clip, and the group of the first."
     parts, first = [], None
@@ -229,8 +231,7 @@ def mixture(
 ) -> tuple:                    # waveform float32 `(160000,)`, (from, to) of the siren in s or None,
     # its ratio to the rest in dB or None, and a group of its fold
     "Ten seconds of real sound, with a real siren over it, or with a second layer now and then."
-    wav, group = _filled(others, rng)
-    span = snr_db = None
+    (wav, group), span, snr_db = _filled(others, rng), None, None
     if sirens is None and rng.uniform() < 0.4:
         more, _ = _filled(others, rng)
         ratio = np.sum(wav ** 2) / max(np.sum(more ** 2), 1e-12)
@@ -238,12 +239,13 @@ def mixture(
     elif sirens is not None:
         siren, group = sirens.draw(rng)
         at = int(rng.integers(-len(siren) // 3, len(wav) - SR // 2))      # perhaps it had begun
-        siren, at = siren[max(-at, 0):], max(at, 0)
-        siren, snr_db = siren[:len(wav) - at], rng.uniform(*MIXTURE_SNR_DB)
-        tones = np.zeros(len(wav))
+        siren, at = siren[max(-at, 0):len(wav) - at], max(at, 0)
+        tones, wanted_db = np.zeros(len(wav)), rng.uniform(*MIXTURE_SNR_DB)
         tones[at:at + len(siren)] = siren
-        now_db = median_snr_db(tones, np.maximum(band_power(wav), 1e-10))
-        wav, span = wav + tones * 10 ** ((snr_db - now_db) / 20), (at / SR, (at + len(siren)) / SR)
+        if tones.any():                                     # some recordings begin with silence
+            now_db = median_snr_db(tones, np.maximum(band_power(wav), 1e-10))
+            wav = wav + tones * 10 ** ((wanted_db - now_db) / 20)
+            span, snr_db = (at / SR, (at + len(siren)) / SR), wanted_db
     wav *= 10 ** (-rng.uniform(0, 18) / 20) / max(np.abs(wav).max(), 1e-6)
     if rng.uniform() < 0.4: wav = microphone(wav, rng)
     return wav.astype(np.float32), span, snr_db, group
@@ -269,6 +271,24 @@ def mixture_targets(
     weight[(end > span[1]) & (end < span[1] + 0.8)] = 0.2
     return np.where((end > span[0]) & (end <= span[1]), inside, without).astype(np.float32), weight
 
+# %% ../nbs/27_detector_data.ipynb #f6df9cff
+def _sounds_by_fold(folders):
+    "Sounds without and with a siren, by (fold, siren)."
+    rows = {}
+    for folder in folders:
+        data = load_dataset(folder)
+        for r, category in zip(data.recordings, categories(data)):
+            if category in NEITHER or not len(r.wav): continue
+            group, siren = f"{data.name}:{r.group}", r.label == "emergency"
+            kind = data.name if siren else category
+            rows.setdefault((fold_of(group), siren), []).append((r.wav, group, kind))
+    for siren, what in ((False, "none without a siren"), (True, "none with a siren")):
+        if not any(key[1] == siren for key in rows): raise SirenbookError(
+            f"the recordings to mix: {what} among them, and a detector needs both")
+    share = (lambda kind, wavs: np.sqrt(sum(map(len, wavs))),
+             lambda kind, wavs: SIREN_SHARES.get(kind, 0.2))
+    return {key: Sounds(these, share[key[1]]) for key, these in rows.items()}
+
 # %% ../nbs/27_detector_data.ipynb #a29b6269
 def mixed_frames(
     folders,         # of real recordings, or names of data sets
@@ -277,17 +297,7 @@ def mixed_frames(
     seed:int=0,
 ) -> FrameDataset:
     "Mixtures of real recordings, every second one with a siren."
-    rows, frames = {}, FrameDataset()
-    for folder in folders:
-        data = load_dataset(folder)
-        for r, category in zip(data.recordings, categories(data)):
-            if category in NEITHER or not len(r.wav): continue
-            group, siren = f"{data.name}:{r.group}", r.label == "emergency"
-            kind = data.name if siren else category
-            rows.setdefault((fold_of(group), siren), []).append((r.wav, group, kind))
-    share = (lambda kind, wavs: np.sqrt(sum(map(len, wavs))),
-             lambda kind, wavs: SIREN_SHARES.get(kind, 0.2))
-    sounds = {key: Sounds(these, share[key[1]]) for key, these in rows.items()}
+    sounds, frames = _sounds_by_fold(folders), FrameDataset()
     turns = [(fold, i) for fold in range(5) for i in range(n // 5) if (fold, False) in sounds]
     for fold, i in progress(turns, "mixtures"):
         sirens = sounds.get((fold, True)) if i % 2 else None

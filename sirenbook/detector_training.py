@@ -297,6 +297,7 @@ def _kept(path, make):
     return FrameDataset(cut("mels", n), cut("target", steps), cut("weight", steps), tags,
                         *(kept[k].tolist() for k in names[2:]))
 
+# %% ../nbs/28_detector_training.ipynb #67fededf
 def _fitting(frames, path, teacher, n=None):
     "Frames that were kept; an error if they were made of other sounds, or in another way."
     if n not in (None, len(frames)): raise SirenbookFileError(
@@ -332,17 +333,19 @@ def _folders(*names):
         if not place.is_dir(): raise SirenbookFileError(f"{place}: there is no such folder")
     return found
 
-def _check_arguments(recorded, teacher, epochs, fold):
+def _check_arguments(recorded, teacher, epochs, fold, mixtures):
     "Refuse what cannot be trained with, before any time is spent."
     names = [p.name for p in recorded]
     if twice := next((n for n in names if names.count(n) > 1), None): raise SirenbookError(
         f"two folders are called {twice}, and groups are named after them; rename one")
     if teacher is not None and not Path(teacher).is_file(): raise SirenbookFileError(
         f"{teacher}: is not there; the teacher's weights are a file such as mn04_as.npz")
-    for name, x, low, high in (("epochs", epochs, 1, 10_000), ("fold", fold, 0, 4)):
+    for name, x, low, high in (("epochs", epochs, 1, 10_000), ("fold", fold, 0, 4),
+                               ("mixtures", mixtures, 10, 10**6)):
         if x not in range(low, high + 1): raise SirenbookError(
             f"{name} is a whole number from {low} to {high}, not {x}")
 
+# %% ../nbs/28_detector_training.ipynb #1b1a95e6
 def _part_by_fold(rendered, mixed, recorded, fold):
     "The mixtures to learn from, and what to calibrate with: recordings of one fold, or the scenes."
     learned, judged = mixed.where([fold_of(g) != fold for g in mixed.group]), FrameDataset()
@@ -353,7 +356,7 @@ def _part_by_fold(rendered, mixed, recorded, fold):
     for frames, what in ((learned, "the recordings to learn from"),
                          (judged, f"the sounds to calibrate with, fold {fold}")):
         n = sum(c == "siren" for c in frames.category)
-        if len(frames) and n in (0, len(frames)): raise SirenbookError(
+        if (len(frames) or recorded) and n in (0, len(frames)): raise SirenbookError(
             f"{what}: {'only sirens' if n else 'no siren'} among them, and a detector needs both; "
             "add recordings, or hold out another fold")
     return learned, judged
@@ -402,7 +405,7 @@ def train_detector(
 ):                   # the folder of weights, for Detector.load
     "Train a detector from nothing; the same call resumes where it was interrupted."
     recorded, out = _folders(*recorded), Path(out)
-    _check_arguments(recorded, teacher, epochs, fold)
+    _check_arguments(recorded, teacher, epochs, fold, mixtures)
     if scenes is not None: [scenes] = _folders(scenes)
     else: scenes = render_dataset(out / "scenes", hours, 1, seconds=10, world=True)
     rendered, mixed = load_training_data(out, scenes, recorded, teacher, mixtures)

@@ -18,9 +18,11 @@ from sirenbook import detector_data as data
 from sirenbook.frames import (CONTEXT_FRAMES, STEP_FRAMES, STEP_S, WARM_FRAMES, Network,
                               running_pcen)
 from sirenbook.networks import keras
+from sirenbook.roads import band_power
 from sirenbook.training import set_seed
 
 FrameDataset, SR = data.FrameDataset, 16_000
+MIXTURES = 40   # of which a fifth from each fold
 
 # Targets
 
@@ -129,7 +131,10 @@ def scenes(tmp_path_factory):
                           world=True)
 
 @pytest.fixture(scope="module")
-def real(sounds): return data.recorded_frames(sounds, versions=(3, 2))
+def real(sounds): return data.recorded_frames(sounds)
+
+@pytest.fixture(scope="module")
+def mixed(sounds): return data.mixed_frames([sounds], MIXTURES)
 
 @pytest.fixture(scope="module")
 def rendered(scenes): return data.rendered_frames(scenes)
@@ -141,58 +146,280 @@ def test_rendered_scenes_become_frames(rendered):
     assert any(t.any() for t in rendered.target)
     assert all(not t.any() for t, c in zip(rendered.target, rendered.category) if c == "rendered")
 
-def test_copies_stay_in_the_fold_of_their_group(real):
-    assert len(real) == 12 * 3 + 12 * 2 and sorted(set(real.copy)) == [0, 1, 2]
-    assert {*real.category} == {"siren", "dogs", "music"}
+def test_recordings_are_taken_as_they_are(sounds, real):
+    assert len(real) == 24 and {*real.category} == {"siren", "dogs", "music"}
     assert len(set(real.group)) == 12 and all(g.startswith("sounds:") for g in real.group)
-    for k in range(5):
-        held = np.array([data.fold_of(g) == k for g in real.group])
-        ours, theirs = real.where(~held), real.where(held)
-        assert {*ours.group}.isdisjoint(theirs.group) and len(ours) + len(theirs) == len(real)
+    wav, _ = sf.read(sounds/"emergency"/"0.wav", dtype="float32")
+    alone = FrameDataset()
+    alone.add(wav, np.ones(31), np.ones(31), None, "sounds:e0", "siren")
+    assert any(np.array_equal(m, alone.mels[0]) for m in real.mels)
+    for target, c in zip(real.target, real.category): assert (target == (c == "siren")).all()
 
-def test_copies_are_the_same_whenever_they_are_made(sounds, real):
-    again = data.recorded_frames(sounds, versions=(3, 2))
-    assert all(map(np.array_equal, again.mels, real.mels))
-    first = [m for m, g, n in zip(real.mels, real.group, real.copy) if g == real.group[0]]
-    assert len(first) == 6 and not any(np.array_equal(first[0], m) for m in first[1:])
+def test_the_folds_part_the_recordings(sounds, real):
+    parts = [data.recorded_frames(sounds, fold=k) for k in range(5)]
+    assert sum(map(len, parts)) == len(real) and len(parts[FOLD]) > 0
+    for k, part in enumerate(parts): assert all(data.fold_of(g) == k for g in part.group)
 
 def test_a_sound_of_neither_class_is_left_out(sounds, tmp_path):
     shutil.copytree(sounds, tmp_path/"some")
     table = tmp_path/"some"/"manifest.csv"
     table.write_text(table.read_text().replace("n0,dogs", f"n0,{data.NEITHER[0]}"))
-    found = data.recorded_frames(tmp_path/"some", versions=(1, 1))
+    found = data.recorded_frames(tmp_path/"some")
     assert len(found) == 24 - 2 and "some:n0" not in found.group
+    drawn = data._sounds_by_fold([tmp_path/"some"])
+    groups = {g for s in drawn.values() for kind in s.kinds.values() for g in kind}
+    assert "some:n1" in groups and "some:n0" not in groups
 
 def test_a_short_sound_fills_one_step():
     frames = FrameDataset()
     frames.add(np.zeros(100, np.float32), np.ones(1), np.ones(1), None, "g", "siren")
     assert frames.mels[0].shape == (STEP_FRAMES, 64) and len(frames.target[0]) == 1
 
-def test_no_held_out_group_reaches_the_sampler(rendered, real):
-    learned, judged = training._part_by_fold(rendered, real, FOLD)
-    assert 0 < len(judged) < len(real) and {*learned.group}.isdisjoint(judged.group)
-    assert all(data.fold_of(g) == FOLD for g in judged.group)
-    marked = FrameDataset(*(list(v) for v in vars(real).values()))
+# Mixtures of real recordings
+
+def noise_between(low_hz, high_hz, rng, seconds=12):
+    "Noise in a band."
+    f = np.fft.rfftfreq(seconds * SR, 1 / SR)
+    some = np.fft.rfft(rng.standard_normal(seconds * SR)) * ((f > low_hz) & (f < high_hz))
+    return (0.1 * np.fft.irfft(some)).astype(np.float32)
+
+def of_kind(wavs, kind="", share=lambda kind, wavs: 1):
+    "Sounds of one kind, each in a group of its own."
+    return data.Sounds([(wav, f"{kind}{i}", kind) for i, wav in enumerate(wavs)], share)
+
+@pytest.fixture
+def plain(monkeypatch):
+    "Recordings and mixtures as they are: no other speed, no street, no microphone."
+    monkeypatch.setattr(data, "vary_recording", lambda wav, rng: wav)
+    monkeypatch.setattr(data, "microphone", lambda wav, rng: wav)
+
+@pytest.fixture
+def low_and_high():
+    "Others below 2 kHz, and sirens at 3 kHz."
+    rng, t = np.random.default_rng(0), np.arange(6 * SR) / SR
+    return (of_kind([noise_between(300, 2000, rng) for _ in range(3)], "n"),
+            of_kind([0.2 * np.sin(2 * np.pi * 3000 * t).astype(np.float32)], "e"))
+
+def parted(wav):
+    "What of a mixture of these lies below 2.5 kHz, and what above."
+    X, f = np.fft.rfft(wav), np.fft.rfftfreq(len(wav), 1 / SR)
+    return np.fft.irfft(X * (f < 2500)), np.fft.irfft(X * (f >= 2500))
+
+def test_a_siren_has_the_level_that_was_wanted(plain, low_and_high):
+    others, sirens = low_and_high
+    found = []
+    for k in range(25):
+        wav, span, wanted_db, group = data.mixture(others, np.random.default_rng(k), sirens)
+        low, high = parted(wav)
+        assert group == "e0" and np.abs(wav).max() <= 1 and wav.dtype == np.float32
+        inside = slice(int(10 * span[0]) + 1, int(10 * span[1]) - 1)
+        ratio = band_power(high)[inside] / band_power(low)[inside]
+        assert np.median(10 * np.log10(ratio)) == pytest.approx(wanted_db, abs=1)
+        found.append(wanted_db)
+    low_db, high_db = data.MIXTURE_SNR_DB
+    assert low_db <= min(found) < low_db + 8 and high_db - 8 < max(found) <= high_db
+
+def test_a_siren_sounds_within_its_span(plain, low_and_high):
+    begun = 0
+    for k in range(25):
+        wav, (a, b), wanted_db, _ = data.mixture(*low_and_high[:1], np.random.default_rng(k),
+                                                 low_and_high[1])
+        level, end_s = band_power(parted(wav)[1]), 0.1 * np.arange(1, 101)
+        sounds = level > level.max() / 10
+        assert 0 <= a < b <= 10 and abs(0.1 * sounds.sum() - (b - a)) < 0.25
+        assert not sounds[(end_s < a) | (end_s > b + 0.15)].any()
+        begun += a == 0
+    assert 0 < begun < 25                                   # now and then it had begun before
+
+@pytest.mark.parametrize("teacher", (None, "sure", "deaf"))
+def test_targets_agree_with_the_span(plain, low_and_high, teacher):
+    for k in range(8):
+        _, span, _, _ = data.mixture(low_and_high[0], np.random.default_rng(k), low_and_high[1])
+        tags = None
+        if teacher: tags = np.full((9, 527), -9, np.float16)
+        if teacher == "sure": tags[:, 396] = np.where(
+            (np.arange(1, 10) > span[0]) & (np.arange(1, 10) < span[1]), 3, -3)
+        target, weight = data.mixture_targets(tags, 78, span, 20)
+        end_s = STEP_S * np.arange(1, 79)
+        inside = (end_s > span[0]) & (end_s <= span[1])
+        assert target.dtype == weight.dtype == np.float32 and len(target) == len(weight) == 78
+        assert (target[inside] >= 0.5).all() and (target[~inside] < 0.5).all()
+        assert 0 <= target.min() and target.max() <= 1 and 0 < weight.min() and weight.max() == 1
+        near = (np.abs(end_s - span[0] - 0.4) < 0.4) | (np.abs(end_s - span[1] - 0.4) < 0.41)
+        assert (weight[~near] == 1).all() and (weight[near] < 1).any()
+
+def test_without_a_siren_the_target_is_none_or_half_the_teachers():
+    target, weight = data.mixture_targets(None, 78)
+    assert not target.any() and (weight == 1).all()
+    sure = np.full((9, 527), 20, np.float16)
+    assert np.allclose(data.mixture_targets(sure, 78)[0], 0.5, atol=1e-3)
+
+@pytest.mark.parametrize("snr_db", (-3, -8))
+def test_below_the_street_only_the_teacher_counts(snr_db):
+    tags = np.full((9, 527), -9, np.float16)
+    tags[:, 396] = np.linspace(-4, 4, 9)
+    end_s, span = STEP_S * np.arange(1, 79), (2, 8)
+    inside = (end_s > 2) & (end_s <= 8)
+    target, _ = data.mixture_targets(tags, 78, span, snr_db)
+    logit = data.tags_at(tags, 78)[:, 396]
+    assert np.allclose(target[inside], 1 / (1 + np.exp(-logit[inside])), atol=1e-3)
+    loud, _ = data.mixture_targets(tags, 78, span, 5)
+    assert np.allclose(loud[inside], 0.5 + target[inside] / 2, atol=1e-3)
+    middle, _ = data.mixture_targets(tags, 78, span, 1)     # half of the way from -3 to 5 dB
+    assert np.allclose(middle, (target + loud) / 2, atol=1e-3)
+    assert np.array_equal(target[~inside], loud[~inside])
+    _, weight = data.mixture_targets(None, 78, span, snr_db)   # nobody says whether one hears it
+    later = inside & (end_s > 2.4)
+    assert np.allclose(weight[later], 0.1) and (weight[end_s < 2] == 1).all()
+
+def test_a_mixture_is_the_same_for_the_same_generator(sounds):
+    drawn = data._sounds_by_fold([sounds])
+    others, sirens = drawn[FOLD, False], drawn[FOLD, True]
+    for given in (None, sirens):
+        one, same_one, other = (data.mixture(others, np.random.default_rng(k), given)
+                                for k in (0, 0, 1))
+        assert np.array_equal(one[0], same_one[0]) and one[1:] == same_one[1:]
+        assert not np.array_equal(one[0], other[0])
+    wavs = [w for s in (others, sirens) for kind in s.kinds.values() for g in kind.values()
+            for w in g]
+    assert all(np.abs(w).max() < 0.5 for w in wavs)         # what is drawn from stays as it was
+
+def test_the_first_mixtures_are_the_same_however_many_follow(sounds, mixed):
+    first = data.mixed_frames([sounds], 10)
+    places = [i for k in range(5)
+              for i in [i for i, g in enumerate(mixed.group) if data.fold_of(g) == k][:2]]
+    assert len(first) == len(places) >= 6
+    for i, k in enumerate(places):
+        assert np.array_equal(first.mels[i], mixed.mels[k])
+        assert np.array_equal(first.target[i], mixed.target[k])
+    other = data.mixed_frames([sounds], 10, seed=1)
+    assert not any(map(np.array_equal, first.mels, other.mels))
+
+def test_all_of_a_mixture_is_of_one_fold(sounds, monkeypatch):
+    drawn, mix, draw = [], data.mixture, data.Sounds.draw
+    def noted(self, rng):
+        wav, group = draw(self, rng)
+        drawn[-1].append(group)
+        return wav, group
+    monkeypatch.setattr(data, "mixture", lambda *given: (drawn.append([]), mix(*given))[1])
+    monkeypatch.setattr(data.Sounds, "draw", noted)
+    monkeypatch.setattr(data, "vary_recording", lambda wav, rng: wav)     # quicker
+    mixed = data.mixed_frames([sounds], MIXTURES)
+    assert len(drawn) == len(mixed) and min(map(len, drawn)) >= 3    # clips of four seconds
+    for groups, group in zip(drawn, mixed.group):
+        assert group in groups and len({data.fold_of(g) for g in groups}) == 1
+    assert len({data.fold_of(g) for g in mixed.group}) >= 3
+    sirens = [any(g.startswith("sounds:e") for g in groups) for groups in drawn]
+    assert sirens == [c == "siren" for c in mixed.category] and 0 < sum(sirens) <= MIXTURES / 2
+
+def test_every_second_mixture_has_a_siren(mixed):
+    siren = np.array(mixed.category) == "siren"
+    assert {*mixed.category} == {"siren", "other"} and len(mixed.where(siren)) == siren.sum() > 5
+    for mel, target, weight, c in zip(mixed.mels, mixed.target, mixed.weight, mixed.category):
+        assert mel.shape == (78 * STEP_FRAMES, 64) and np.isfinite(mel).all()
+        assert len(target) == len(weight) == 78 and target.any() == (c == "siren")
+
+def test_kinds_and_groups_are_drawn_by_their_shares(plain):
+    loud = [np.full(10, 1, np.float32)] * 20
+    rows = [(w, f"w{i // 10}", "world") for i, w in enumerate(loud)] + [(loud[0], "w9", "world")]
+    rows += [(loud[0], f"e{i}", "esvs") for i in range(8)]
+    sounds = data.Sounds(rows, lambda kind, wavs: data.SIREN_SHARES[kind])
+    rng = np.random.default_rng(0)
+    drawn = [sounds.draw(rng)[1] for _ in range(2000)]
+    wanted = data.SIREN_SHARES["world"] / (data.SIREN_SHARES["world"] + data.SIREN_SHARES["esvs"])
+    assert np.mean([g[0] == "w" for g in drawn]) == pytest.approx(wanted, abs=0.04)
+    for g in ("w0", "w1", "w9"):                            # a group of one counts like one of ten
+        assert drawn.count(g) / 2000 == pytest.approx(wanted / 3, abs=0.04)
+
+SILENCE = np.zeros(4 * SR, np.float32)
+
+@pytest.mark.parametrize("wav", (SILENCE, np.ones(1, np.float32), np.zeros(1, np.float32),
+                                 np.r_[SILENCE, SILENCE, 0.1 * np.ones(9)].astype(np.float32)))
+@pytest.mark.filterwarnings("error")
+def test_mixtures_of_silence_are_finite(wav):
+    hiss = np.random.default_rng(0).normal(0, 0.05, 4 * SR).astype(np.float32)
+    silent = of_kind([wav], "silent")
+    for k in range(12):
+        for others, sirens in ((of_kind([hiss]), silent), (of_kind([SILENCE]), silent),
+                               (of_kind([SILENCE]), None), (of_kind([SILENCE]), of_kind([hiss]))):
+            mix, span, snr_db, _ = data.mixture(others, np.random.default_rng(k), sirens)
+            assert mix.shape == (10 * SR,) and np.isfinite(mix).all() and np.abs(mix).max() <= 1
+            assert (span is None) == (snr_db is None)
+
+def test_a_silent_siren_is_none(plain):
+    hiss = np.random.default_rng(0).normal(0, 0.05, 12 * SR).astype(np.float32)
+    _, span, snr_db, group = data.mixture(of_kind([hiss], "n"), np.random.default_rng(0),
+                                          of_kind([SILENCE], "e"))
+    assert span is snr_db is None and group == "e0"
+
+def test_a_recording_of_no_length_is_named(sounds, tmp_path):
+    shutil.copytree(sounds, tmp_path/"some")
+    path = tmp_path/"some"/"emergency"/"0.wav"
+    sf.write(path, np.zeros(0), SR)
+    for make in (data.recorded_frames, lambda folder: data.mixed_frames([folder], 10)):
+        with complains(path, "no samples", kind=SirenbookFileError): make(tmp_path/"some")
+
+def without(sounds, folder, of):
+    "The same sounds, of which the groups that `of` chooses belong to neither class."
+    shutil.copytree(sounds, folder)
+    rows = [row.split(",") for row in (folder/"manifest.csv").read_text().split()]
+    for row in rows[1:]:
+        if of(row[1], data.fold_of(f"{folder.name}:{row[2]}")): row[3] = data.NEITHER[0]
+    (folder/"manifest.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    return folder
+
+@pytest.mark.parametrize(("label", "words"), (
+    ("emergency", "none with a siren"), ("non-emergency", "none without a siren")))
+def test_one_class_alone_is_not_mixed(sounds, tmp_path, scenes, label, words):
+    folder = without(sounds, tmp_path/"sounds", lambda of, fold: of == label)
+    with complains("the recordings to mix", words): data.mixed_frames([folder], 10)
+    with complains(words): training.load_training_data(tmp_path, scenes, [folder], n=10)
+    assert not [*(tmp_path/"frames").glob("sounds*")]
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_a_fold_of_one_class_mixes_what_it_has(sounds, tmp_path, label):
+    folder = without(sounds, tmp_path/"sounds",
+                     lambda of, fold: of == label and fold == FOLD)
+    mixed = data.mixed_frames([folder], 20)
+    here = [c for c, g in zip(mixed.category, mixed.group) if data.fold_of(g) == FOLD]
+    assert here == (["other"] * 4 if label == "emergency" else [])   # nothing to lay a siren over
+    assert "siren" in mixed.category
+
+def test_no_held_out_group_reaches_the_sampler(rendered, real, mixed, sounds):
+    learned, judged = training._part_by_fold(rendered, mixed, [sounds], FOLD)
+    assert 0 < len(judged) < len(real) and all(data.fold_of(g) == FOLD for g in judged.group)
+    assert {*learned.group}.isdisjoint(judged.group) and all(t is None for t in judged.tags)
+    assert 0 < len(learned) == len([g for g in mixed.group if data.fold_of(g) != FOLD]) < len(mixed)
+    marked = mixed.where(np.ones(len(mixed), bool))
     for i, g in enumerate(marked.group):                    # the held-out ones would be seen
         if data.fold_of(g) == FOLD: marked.mels[i] = np.full_like(marked.mels[i], 30)
-    learned, _ = training._part_by_fold(rendered, marked, FOLD)
-    sampler = data.FrameSampler(rendered, learned, 0, batch_size=8, augment=None)
-    drawn = [sampler.sirens.draw(np.random.default_rng(k), 20)[0].max() for k in range(50)]
-    drawn += [sampler.others.draw(np.random.default_rng(k), 20)[0].max() for k in range(50)]
-    assert max(drawn) < 20
+    learned, _ = training._part_by_fold(rendered, marked, [sounds], FOLD)
+    for part, seen in ((learned, False), (marked, True)):
+        sampler = data.FrameSampler(rendered, part, 0, augment=None)
+        drawn = [sampler.piece(np.random.default_rng(k))[0].max() for k in range(100)]
+        assert (max(drawn) > 20) == seen
+
+def test_each_fold_held_out_parts_the_mixtures(rendered, mixed, sounds):
+    held = []
+    for k in {data.fold_of(g) for g in mixed.group}:
+        ours, theirs = (mixed.where([(data.fold_of(g) != k) == keep for g in mixed.group])
+                        for keep in (True, False))
+        assert {*ours.group}.isdisjoint(theirs.group)
+        held += theirs.group
+    assert sorted(held) == sorted(mixed.group)
 
 # Pieces
 
 @pytest.fixture(scope="module")
-def sampler(rendered, real):
-    return data.FrameSampler(rendered, real, 0, batch_size=4, steps=3)
+def sampler(rendered, mixed):
+    return data.FrameSampler(rendered, mixed, 0, batch_size=4, steps=3)
 
 def same(a, b):
     return np.array_equal(a[0], b[0]) and all(
         np.array_equal(x[k], y[k]) for x, y in zip(a[1:], b[1:]) for k in x)
 
-def test_batch_k_is_the_same_whenever_it_is_asked_for(rendered, real):
-    one, other = (data.FrameSampler(rendered, real, 0, batch_size=2, steps=3)
+def test_batch_k_is_the_same_whenever_it_is_asked_for(rendered, mixed):
+    one, other = (data.FrameSampler(rendered, mixed, 0, batch_size=2, steps=3)
                   for _ in range(2))
     first = [one[k] for k in range(3)]
     assert all(same(other[k], first[k]) for k in (2, 0, 1))
@@ -201,17 +428,16 @@ def test_batch_k_is_the_same_whenever_it_is_asked_for(rendered, real):
     assert not any(same(one[k], first[k]) for k in range(3))
     one.epoch = 0
     assert same(one[1], first[1])
-    assert not same(data.FrameSampler(rendered, real, 1, batch_size=2, steps=3)[0], first[0])
+    assert not same(data.FrameSampler(rendered, mixed, 1, batch_size=2, steps=3)[0], first[0])
 
 @pytest.mark.parametrize("kind", data.SHARES)
-def test_each_kind_of_piece_is_whole(rendered, real, kind):
+def test_each_kind_of_piece_is_whole(rendered, mixed, kind):
     shares = dict.fromkeys(data.SHARES, 0) | {kind: 1}
-    batch = data.FrameSampler(rendered, real, 0, batch_size=8, shares=shares)[0]
-    X, y, w = batch
+    X, y, w = data.FrameSampler(rendered, mixed, 0, batch_size=8, shares=shares)[0]
     assert X.shape == (8, WARM_FRAMES + 624, 64) and np.isfinite(X).all()
     assert y["siren"].shape == (8, 86, 1) and w["siren"].shape == (8, 86)
     assert set(np.unique(y["siren"])) <= {0, 1} and not w["siren"][:, :8].any()
-    assert y["siren"].any() == (kind != "real other")
+    assert y["siren"].any() == (kind != "other")
 
 def test_augmentation_keeps_the_shape_and_is_finite():
     mel = np.random.default_rng(0).normal(-5, 2, (624, 64)).astype(np.float32)
@@ -222,7 +448,8 @@ def test_augmentation_keeps_the_shape_and_is_finite():
 
 def test_without_real_recordings_only_scenes_are_drawn(rendered):
     sampler = data.FrameSampler(rendered, FrameDataset(), 0, batch_size=4)
-    assert sampler.shares.tolist() == [1, 0, 0, 0] and sampler.scaled is None
+    assert [*sampler.kinds] == ["rendered"] and sampler.p.tolist() == [1]
+    assert sampler.scaled is None
     assert np.isfinite(sampler[0][0]).all()
 
 def with_tags(frames, seed=0):
@@ -232,16 +459,79 @@ def with_tags(frames, seed=0):
                   for t in found.target]
     return found
 
-def test_a_mixture_has_no_tags(rendered, real):
-    rendered, real = with_tags(rendered), with_tags(real)
-    for kind, lowest, highest in (("rendered", 1, 1), ("rendered over real", 0, 0),
-                                  ("real siren", 0, 1), ("real other", 0, 1)):
+@pytest.mark.parametrize("shares", (data.SHARES, {"rendered": 2, "siren": 1, "other": 1},
+                                    {"rendered": 0, "siren": 1, "other": 3}))
+def test_kinds_of_pieces_are_drawn_by_their_shares(rendered, mixed, shares):
+    marked = mixed.where(np.ones(len(mixed), bool))
+    marked.mels = [np.full_like(m, 1 + (c == "siren"))
+                   for m, c in zip(mixed.mels, mixed.category)]
+    scenes = rendered.where(np.ones(len(rendered), bool))
+    scenes.mels = [np.zeros_like(m) for m in scenes.mels]
+    sampler = data.FrameSampler(scenes, marked, 0, augment=None, shares=shares)
+    rng, number = np.random.default_rng(0), {"rendered": 0, "other": 1, "siren": 2}
+    drawn = np.array([sampler.piece(rng)[0][0, 0] for _ in range(2000)])
+    for kind, share in shares.items():
+        wanted = share / sum(shares.values())
+        assert (drawn == number[kind]).mean() == pytest.approx(wanted, abs=0.04), kind
+
+def test_without_sirens_in_the_mixtures_the_others_share_their_part(rendered, mixed):
+    quiet = mixed.where([c == "other" for c in mixed.category])
+    sampler = data.FrameSampler(rendered, quiet, 0)
+    wanted = data.SHARES["rendered"] / (data.SHARES["rendered"] + data.SHARES["other"])
+    assert [*sampler.kinds] == ["rendered", "other"] and sampler.p[0] == pytest.approx(wanted)
+
+def test_a_piece_keeps_picture_target_and_tags_together(rendered):
+    "In a longer scene, every piece says at each step where it comes from."
+    steps, long = np.arange(200, dtype=np.float32), FrameDataset()
+    long.mels.append(np.repeat(steps[:, None], STEP_FRAMES, 0).repeat(64, 1).astype(np.float16))
+    tags = np.repeat(np.arange(25, dtype=np.float16)[:, None], 527, 1)     # around 1, 2, 3 … s
+    for part, value in zip([*vars(long).values()][1:], (steps, steps / 2, tags, "g", "siren")):
+        part.append(value)
+    sampler = data.FrameSampler(long, FrameDataset(), 0, augment=None)
+    firsts = set()
+    for k in range(30):
+        x, target, weight, tags = sampler.piece(np.random.default_rng(k))
+        assert len(target) == 78 and np.array_equal(x[::STEP_FRAMES, 0], target)
+        assert np.array_equal(weight, target / 2)
+        assert np.allclose(tags[:, 0], np.clip(STEP_S * (target + 1) - 2, 0, 24), atol=0.02)
+        firsts.add(target[0])
+    assert len(firsts) > 15 and max(firsts) <= 200 - 78
+
+def test_every_piece_has_tags_where_there_is_a_teacher(rendered, mixed):
+    rendered, mixed = with_tags(rendered), with_tags(mixed)
+    for kind in data.SHARES:
         shares = dict.fromkeys(data.SHARES, 0) | {kind: 1}
-        _, y, w = data.FrameSampler(rendered, real, 0, batch_size=16, shares=shares)[0]
-        counted = w["tags"][:, 8:]
-        assert counted.mean() >= lowest and counted.mean() <= highest
-        assert (counted == counted[:, :1]).all() and not w["tags"][:, :8].any()
-        assert np.abs(y["tags"]).max() <= 6 and not y["tags"][w["tags"] == 0].any()
+        _, y, w = data.FrameSampler(rendered, mixed, 0, batch_size=8, shares=shares)[0]
+        assert y["tags"].shape == (8, 86, 527) and w["tags"].shape == (8, 86)
+        assert (w["tags"][:, 8:] == 1).all() and not w["tags"][:, :8].any()
+        assert -4 <= y["tags"].min() and y["tags"].max() <= 6 and np.ptp(y["tags"]) > 2
+
+def a_teacher(wav, logit=5):
+    "A made-up teacher's answers: a siren in every window."
+    n = len(wav) // SR - 1
+    tags = np.full((n, 527), -8, np.float16)
+    tags[:, 396] = logit
+    return np.arange(1, n + 1), tags
+
+def test_the_teacher_answers_to_the_mixture_itself(sounds, monkeypatch):
+    given, mix, mixtures = [], data.mixture, []
+    def soft(teacher, wav):
+        given.append(wav)
+        return a_teacher(wav)
+    def noted(*of):
+        mixtures.append(mix(*of))
+        return mixtures[-1]
+    monkeypatch.setattr(data, "soft_labels", soft)
+    monkeypatch.setattr(data, "mixture", noted)
+    mixed = data.mixed_frames([sounds], 10, "a teacher")
+    assert len(given) == len(mixed) and all(map(np.array_equal, given, (m[0] for m in mixtures)))
+    p = 1 / (1 + np.exp(-5))
+    for target, tags, (_, span, snr_db, _) in zip(mixed.target, mixed.tags, mixtures):
+        assert tags.shape == (9, 527) and tags[0, 396] == 5
+        end_s = STEP_S * np.arange(1, 79)
+        inside = (end_s > span[0]) & (end_s <= span[1]) if span else np.zeros(78, bool)
+        assert np.allclose(target[~inside], p / 2, atol=1e-3)
+        assert (target[inside] > p - 1e-3).all()            # half of the label and half of p, or p
 
 # The network, and one step of it
 
@@ -311,27 +601,35 @@ def test_a_stream_equals_the_whole(both, frames):
     assert 0 < near.max() < 0.1 * np.ptp(at_once)
 
 def test_step_logits_do_not_depend_on_the_company(both, rendered, real):
-    model, mixed = training.siren_network(*both), FrameDataset()
+    model, several = training.siren_network(*both), FrameDataset()
     for frames, i in ((rendered, 0), (real, 0), (real, 5)):
-        for part, values in zip(vars(mixed).values(), vars(frames).values()): part.append(values[i])
-    together = training.step_logits(model, mixed)
+        for part, values in zip(vars(several).values(), vars(frames).values()):
+            part.append(values[i])
+    together = training.step_logits(model, several)
     for i in range(3):
-        alone = training.step_logits(model, mixed.where(np.arange(3) == i))[0]
-        assert len(alone) == len(mixed.target[i]) and np.allclose(alone, together[i], atol=1e-4)
+        alone = training.step_logits(model, several.where(np.arange(3) == i))[0]
+        assert len(alone) == len(several.target[i]) and np.allclose(alone, together[i], atol=1e-4)
 
 # Frames that are kept
 
-def test_kept_frames_come_back_equal(tmp_path, real):
-    mixed = with_tags(real.where(np.arange(len(real)) % 5 == 0))
-    mixed.tags[1] = None
-    made = training._kept(tmp_path/"a.npz", lambda: mixed)
+def test_kept_frames_come_back_equal(tmp_path, real, mixed):
+    some = with_tags(mixed.where(np.arange(len(mixed)) < 6))
+    for part, more in zip(vars(some).values(), vars(real).values()): part += more[:2]   # shorter
+    some.tags[1] = None
+    made = training._kept(tmp_path/"a.npz", lambda: some)
     kept = training._kept(tmp_path/"a.npz", lambda: pytest.fail("made twice"))
     for found in (made, kept):
         for name in ("mels", "target", "weight"):
-            assert all(map(np.array_equal, getattr(found, name), getattr(mixed, name))), name
-        assert found.tags[1] is None and np.array_equal(found.tags[2], mixed.tags[2])
-        assert (found.group, found.category, found.copy) == (mixed.group, mixed.category,
-                                                             mixed.copy)
+            assert all(map(np.array_equal, getattr(found, name), getattr(some, name))), name
+        assert found.tags[1] is None and np.array_equal(found.tags[2], some.tags[2])
+        assert (found.group, found.category) == (some.group, some.category)
+
+def test_mixtures_of_another_number_are_made_again(tmp_path, scenes, sounds):
+    _, ten = training.load_training_data(tmp_path, scenes, [sounds], n=10)
+    _, twenty = training.load_training_data(tmp_path, scenes, [sounds], n=20)
+    assert 2 * len(ten) == len(twenty) > 0
+    names = {p.name for p in (tmp_path/"frames").iterdir()}
+    assert names == {"scenes.npz", "sounds-10.npz", "sounds-20.npz"}
 
 @pytest.mark.parametrize("content", (b"", b"PK half", b"\x93NUMPY half", None))
 def test_damaged_frames_are_named(tmp_path, content, real):
@@ -427,8 +725,8 @@ def test_a_longer_run_is_not_taken_for_a_shorter_one(sampler, whole):
     with complains(whole[0]/"last.npz", "of 3 epochs, more than 2", kind=SirenbookFileError):
         training.fit_in_folder(sampler, whole[0], epochs=2)
 
-def test_with_a_teacher_both_are_learned(rendered, real, tmp_path):
-    sampler = data.FrameSampler(with_tags(rendered), with_tags(real), 0, batch_size=4, steps=2)
+def test_with_a_teacher_both_are_learned(rendered, mixed, tmp_path):
+    sampler = data.FrameSampler(with_tags(rendered), with_tags(mixed), 0, batch_size=4, steps=2)
     model = training.fit_in_folder(sampler, tmp_path, epochs=1)
     assert model(sampler[0][0])["tags"].shape == (4, 86, 527)
     tags = model.get_layer("tags").get_weights()[0]
@@ -454,18 +752,18 @@ def test_calibration_counts_each_group_once():
 # The whole recipe
 
 def train(folder, scenes, sounds):
-    return training.train_detector(folder/"out", [sounds], scenes=scenes, epochs=2, fold=FOLD)
+    return training.train_detector(folder/"out", [sounds], scenes=scenes, epochs=2, fold=FOLD,
+                                   mixtures=MIXTURES)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, scenes, sounds):
     "A folder, and what the recipe made there in some dozen steps."
     folder, few = tmp_path_factory.mktemp("training"), dict(batch_size=4, steps=25)
-    few["shares"] = {k: 0.4 if k.startswith("real") else 0.1 for k in data.SHARES}
+    few["shares"] = {"rendered": 0.2, "siren": 0.4, "other": 0.4}
     with pytest.MonkeyPatch.context() as m:
         class Few(training.FrameSampler):
             def __init__(self, *args, **given): super().__init__(*args, **few | given)
         m.setattr(training, "FrameSampler", Few)
-        m.setattr(training, "COPIES", (2, 1))
         yield folder, train(folder, scenes, sounds)
 
 def test_the_recipe_gives_a_detector(trained):
@@ -487,6 +785,7 @@ def test_the_recipe_gives_a_detector(trained):
 def test_called_again_it_trains_nothing(trained, scenes, sounds, monkeypatch):
     folder, weights = trained
     run, models = weights.parent, []
+    assert run.name == f"fold{FOLD}-seed0"
     ship = lambda place, model, *rest: models.append(model) or place
     monkeypatch.setattr(training, "_ship", ship)
     kept = [*run.glob("log.csv"), *run.glob("last.npz"), *(folder/"out"/"frames").glob("*.npz")]
@@ -539,7 +838,8 @@ def test_a_file_or_folder_that_is_not_there_costs_nothing(tmp_path, which):
 @pytest.mark.parametrize(("given", "words"), (
     (dict(hours=-1), "hours"), (dict(hours=float("nan")), "hours"), (dict(hours=1e9), "hours"),
     (dict(epochs=0), "epochs"), (dict(epochs=1.5), "epochs"), (dict(fold=5), "fold"),
-    (dict(fold=-1), "fold")))
+    (dict(fold=-1), "fold"), (dict(mixtures=0), "mixtures"), (dict(mixtures=9), "mixtures"),
+    (dict(mixtures=10.5), "mixtures")))
 def test_numbers_out_of_range_cost_nothing(tmp_path, given, words):
     with complains(words): training.train_detector(tmp_path/"out", **given)
     assert not (tmp_path/"out").exists()
@@ -568,16 +868,31 @@ def test_scenes_shorter_than_a_piece_are_named(tmp_path, rendered):
         with complains("of 10 s or longer"): data.FrameSampler(frames, FrameDataset(), 0)
 
 def test_one_class_alone_is_refused_before_training(
-    rendered, real, monkeypatch, tmp_path, scenes, sounds
+    rendered, mixed, monkeypatch, tmp_path, scenes, sounds
 ):
-    siren = np.array(real.category) == "siren"
-    for part, words in ((real.where(siren), "only sirens"), (real.where(~siren), "no siren")):
-        with complains(words, "needs both"): training._part_by_fold(rendered, part, FOLD)
+    siren = np.array(mixed.category) == "siren"
+    held = np.array([data.fold_of(g) == FOLD for g in mixed.group])
+    for part, words in ((siren, "only sirens"), (~siren, "no siren"), (held, "no siren")):
+        with complains("to learn from", words, "needs both"):
+            training._part_by_fold(rendered, mixed.where(part), [sounds], FOLD)
     quiet = rendered.where([c != "siren" for c in rendered.category])
-    with complains("no siren"): training._part_by_fold(quiet, FrameDataset(), 4)
+    with complains("to calibrate with", "no siren"):
+        training._part_by_fold(quiet, FrameDataset(), [], 4)
     monkeypatch.setattr(training, "fit_in_folder", lambda *a, **k: pytest.fail("trained"))
-    monkeypatch.setattr(training, "recorded_frames", lambda *a: real.where(~siren))
-    with complains("no siren"): training.train_detector(tmp_path/"out", [sounds], scenes=scenes)
+    monkeypatch.setattr(training, "mixed_frames", lambda *a: mixed.where(~siren))
+    with complains("no siren"):
+        training.train_detector(tmp_path/"out", [sounds], scenes=scenes, fold=FOLD)
+
+def test_a_fold_without_recordings_is_judged_by_scenes(rendered, mixed, sounds):
+    empty = next(k for k in range(5) if not len(data.recorded_frames(sounds, fold=k)))
+    learned, judged = training._part_by_fold(rendered, mixed, [sounds], empty)
+    assert judged is rendered and len(learned) == len(mixed)
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_a_held_out_fold_of_one_class_is_refused(rendered, mixed, sounds, tmp_path, label):
+    folder = without(sounds, tmp_path/"sounds", lambda of, fold: of == label and fold == FOLD)
+    with complains("to calibrate with", f"fold {FOLD}", "hold out another fold"):
+        training._part_by_fold(rendered, mixed, [folder], FOLD)
 
 def test_frames_with_and_without_a_teacher_are_not_mixed(tmp_path, scenes, monkeypatch):
     training.load_training_data(tmp_path, scenes)
