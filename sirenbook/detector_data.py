@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['AUDIBLE_DB', 'MEMORY_S', 'LABEL_SHARE', 'JOINED', 'NEITHER', 'PIECE_S', 'PIECE_STEPS', 'MIXTURE_SNR_DB',
-           'SIREN_SHARES', 'SHARES', 'step_targets', 'FrameDataset', 'tags_at', 'clip_targets', 'vary_recording',
-           'fold_of', 'categories', 'rendered_frames', 'recorded_frames', 'Sounds', 'mixture', 'mixture_targets',
-           'mixed_frames', 'augment_frames', 'with_start', 'FrameSampler']
+           'SIREN_SHARES', 'SHARES', 'BENEATH', 'BENEATH_DB', 'step_targets', 'FrameDataset', 'tags_at', 'clip_targets',
+           'vary_recording', 'fold_of', 'categories', 'rendered_frames', 'recorded_frames', 'Sounds', 'mixture',
+           'mixture_targets', 'mixed_frames', 'augment_frames', 'with_start', 'FrameSampler']
 
 # %% ../nbs/27_detector_data.ipynb #6e956c8c
 import zlib
@@ -343,6 +343,7 @@ def _tag_scale(*frames):
 
 # %% ../nbs/27_detector_data.ipynb #76784d3f
 SHARES = {"rendered": 0.4, "siren": 0.3, "other": 0.3}   # of the kinds of pieces
+BENEATH, BENEATH_DB = 0.3, (-2, 26)   # how often another sound lies beneath, so far below
 
 class FrameSampler(keras.utils.PyDataset):
     "Batches of pieces: rendered scenes, and mixtures of real recordings."
@@ -380,8 +381,17 @@ class FrameSampler(keras.utils.PyDataset):
         here = slice(a, a + PIECE_STEPS)
         x = frames.mels[i][a * STEP_FRAMES:here.stop * STEP_FRAMES].astype(np.float32)
         tags = None if frames.tags[i] is None else tags_at(frames.tags[i], here.stop)[here]
-        x = self.augment(x, rng) if self.augment else x
+        if self.augment: x, tags = self._beneath(self.augment(x, rng), tags, rng)
         return x, frames.target[i][here], frames.weight[i][here], tags
+
+    def _beneath(self, x, tags, rng):
+        "Now and then another sound beneath; what the teacher would say to both, nobody asked."
+        if "other" not in self.kinds or rng.uniform() >= BENEATH: return x, tags
+        frames = self.kinds["other"]
+        other = frames.mels[rng.integers(len(frames))][:len(x)].astype(np.float32)
+        down_db = rng.uniform(*BENEATH_DB)
+        other += x.mean() - other.mean() - down_db * np.log(10) / 10
+        return np.logaddexp(x, other), None
 
     def __getitem__(self, k):
         "Batch k: PCEN `(n, 688, 64)`, and targets and weights by output of the network."
@@ -390,8 +400,9 @@ class FrameSampler(keras.utils.PyDataset):
         y, w = {"siren": np.stack(y)[..., None]}, {"siren": np.stack(w)}
         if self.scaled is not None:
             mean, spread = self.scaled
-            y["tags"] = np.clip((np.stack(tags) - mean) / spread, -4, 6)
-            w["tags"] = np.ones(w["siren"].shape, np.float32)
+            y["tags"] = np.stack([np.zeros((PIECE_STEPS, len(mean)), np.float32) if t is None
+                                  else np.clip((t - mean) / spread, -4, 6) for t in tags])
+            w["tags"] = np.array([np.full(PIECE_STEPS, t is not None, np.float32) for t in tags])
         before = [(0, 0), (WARM_FRAMES // STEP_FRAMES, 0)]          # its steps do not count
         pad = lambda v: np.pad(v, before + [(0, 0)] * (v.ndim - 2))
         X = with_start(np.stack(X))

@@ -218,19 +218,19 @@ def calibrate(
     groups,             # group of each, `(n,)`
     share:float=SIREN_SHARE,   # of sirens, where the probability will be used
 ) -> tuple:             # (slope, offset): the probability is sigmoid(slope * logit + offset)
-    "Platt's scaling, by Newton's method; each group counts once."
+    "Platt's scaling (1999): logistic regression on the logit; each group counts once."
     siren = np.asarray(siren, bool)
     if not 0 < siren.sum() < len(siren):
         raise SirenbookError("calibration needs clips with a siren and clips without")
-    weight = group_weights(siren, groups)
+    weight, target = group_weights(siren, groups), siren.astype(float)
     for s, part in ((True, share), (False, 1 - share)):
-        weight[siren == s] *= part / weight[siren == s].sum()
-    X, w = np.stack([logit, np.ones_like(logit)], 1).astype(np.float64), np.array([1.0, 0.0])
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-X @ w))
-        curvature = (X * (weight * p * (1 - p))[:, None]).T @ X + 1e-6 * np.eye(2)
-        w -= np.linalg.solve(curvature, X.T @ (weight * (p - siren)) + 1e-6 * (w - (1, 0)))
-    return float(w[0]), float(w[1])
+        weight[siren == s] *= part * len(siren) / weight[siren == s].sum()
+        n = len(np.unique(np.asarray(groups)[siren == s]))
+        target[siren == s] = (n * s + 1) / (n + 2)       # never quite sure, as Platt has it
+    X, both = np.tile(logit, 2)[:, None], np.r_[weight * target, weight * (1 - target)]
+    model = require("sklearn.linear_model").LogisticRegression(C=1e6)
+    model.fit(X, np.repeat((1, 0), len(siren)), sample_weight=both)
+    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 # %% ../nbs/28_detector_training.ipynb #039281f1
 def step_logits(

@@ -504,10 +504,22 @@ def test_every_piece_has_tags_where_there_is_a_teacher(rendered, mixed):
     rendered, mixed = with_tags(rendered), with_tags(mixed)
     for kind in data.SHARES:
         shares = dict.fromkeys(data.SHARES, 0) | {kind: 1}
-        _, y, w = data.FrameSampler(rendered, mixed, 0, batch_size=8, shares=shares)[0]
+        given = dict(batch_size=8, shares=shares)
+        _, y, w = data.FrameSampler(rendered, mixed, 0, augment=None, **given)[0]
         assert y["tags"].shape == (8, 86, 527) and w["tags"].shape == (8, 86)
         assert (w["tags"][:, 8:] == 1).all() and not w["tags"][:, :8].any()
         assert -4 <= y["tags"].min() and y["tags"].max() <= 6 and np.ptp(y["tags"]) > 2
+
+def test_what_lies_beneath_a_piece_has_no_tags(rendered, mixed, monkeypatch):
+    rendered, mixed = with_tags(rendered), with_tags(mixed)
+    monkeypatch.setattr(data, "BENEATH", 1)
+    monkeypatch.setattr(data, "BENEATH_DB", (20, 20))
+    sampler = data.FrameSampler(rendered, mixed, 0, batch_size=8, augment=lambda x, rng: x)
+    alone = data.FrameSampler(rendered, mixed, 0, batch_size=8, augment=None)
+    (x, target, _, tags), (plain, same, *_) = (
+        s.piece(np.random.default_rng(1)) for s in (sampler, alone))
+    assert tags is None and np.array_equal(target, same) and not sampler[0][2]["tags"].any()
+    assert (x >= plain).all() and 0 < np.median(x - plain) < 1      # a hundredth of its power
 
 def a_teacher(wav, logit=5):
     "A made-up teacher's answers: a siren in every window."
@@ -761,7 +773,7 @@ def train(folder, scenes, sounds):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, scenes, sounds):
     "A folder, and what the recipe made there in some dozen steps."
-    folder, few = tmp_path_factory.mktemp("training"), dict(batch_size=4, steps=25)
+    folder, few = tmp_path_factory.mktemp("training"), dict(batch_size=4, steps=25, augment=None)
     few["shares"] = {"rendered": 0.2, "siren": 0.4, "other": 0.4}
     with pytest.MonkeyPatch.context() as m:
         class Few(training.FrameSampler):
