@@ -124,11 +124,7 @@ def held(thing, seen=None):
         elif type(v).__module__.startswith("sirenbook") and not hasattr(v, "card"): held(v, seen)
     return sum(seen.values())
 
-VIEWS = pytest.mark.xfail(strict=True, reason="the memory's frames and its average are views, "
-                          "so the frames of the last block are kept until the next one")
-
-@pytest.mark.parametrize("size", [160, 1600, pytest.param(32_000, marks=VIEWS),
-                                  pytest.param(100_000, marks=VIEWS)])
+@pytest.mark.parametrize("size", [160, 1600, 32_000, 100_000])
 def test_no_more_than_an_unfinished_step_and_the_memory_are_kept(street, both, size):
     stream, n_state = both["float"].stream(), both["float"].memory().state.size
     for at in range(0, 60 * SR, size): stream.push(street[at:at + size])

@@ -179,7 +179,7 @@ def test_a_broken_channel_breaks_its_block(detector):
     with pytest.warns(SirenbookWarning): stream.push(block)
     assert stream.bad_blocks == 1 and stream.seconds == 100 / SR
 
-@pytest.mark.parametrize("seconds", [0, 0.75, GAP_S])
+@pytest.mark.parametrize("seconds", [0, GAP_S / 2, GAP_S])
 def test_a_short_gap_is_silence(detector, wail_16k, seconds):
     stream = detector.stream()
     parts = [stream.push(wail_16k[:20_000]), stream.gap(seconds), stream.push(wail_16k[20_000:])]
