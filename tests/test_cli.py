@@ -86,6 +86,11 @@ def test_roadside(capsys, tmp_path):
     assert content(tmp_path/"set") == content(render_dataset("other", 8 / 3600, 5, seconds=2,
         workers=1))
 
+def test_a_world_of_sirens(capsys, tmp_path):
+    assert main("dataset roadside --world --hours 0.001 --seconds 1 --out set".split()) == 0
+    assert content(tmp_path/"set") == content(render_dataset("other", 0.001, 0, seconds=1,
+        world=True, workers=1))
+
 def test_scenes_are_of_fifteen_seconds_unless_told(capsys):
     assert main("dataset roadside --hours 0.001 --out set".split()) == 0
     assert capsys.readouterr().out.startswith("set: 2 scenes of 15 s")

@@ -10,7 +10,7 @@ from sirenbook import files, recordings, rendering
 from sirenbook.errors import SirenbookError, SirenbookFileError, SirenbookWarning
 from sirenbook.recordings import CLASSES, JOURNAL, load_dataset, load_events, load_truth
 from sirenbook.rendering import (ROADSIDE_VERSION, TURNS, make_roadside,
-                                 render_dataset, render_scene)
+                                 render_dataset, render_scene, world_scene)
 from sirenbook.sirens import KINDS
 
 EMBEDDED = ROOT/"data"/"roadside"
@@ -416,6 +416,23 @@ def test_one_process_makes_what_two_make(four, tmp_path):
     assert content(render_dataset(tmp_path / "set", hours(4), 5, seconds=2, workers=1)) == content(
         four
     )
+
+
+def test_a_world_data_set(four, tmp_path):
+    "Its scenes are those of `world_scene`; it is kept apart from others, and resumed as one."
+    folder = render_dataset(tmp_path/"world", hours(4), 5, seconds=2, world=True, workers=2)
+    files = sorted(folder.glob("*emergency/*.flac"), key=lambda p: p.name)
+    kinds = ("wail", "street", "hi-lo", "street")
+    assert [p.stem for p in files] == [f"{n:06}-{kind}" for n, kind in enumerate(kinds)]
+    for i, path in enumerate(files):
+        samples = np.round(world_scene(5, i, 2).mix * np.float64(32767))
+        assert np.array_equal(sf.read(path, dtype="int16")[0], samples)
+    shutil.copytree(four, tmp_path/"roadside")
+    for name, world in (("roadside", True), ("world", False)):
+        with complains("holds version", "name another folder"):
+            render_dataset(tmp_path/name, hours(4), 5, seconds=2, world=world, workers=1)
+    (folder/"manifest.csv").unlink()
+    with complains("unfinished", " --world --out "): load_dataset(folder)
 
 
 def test_a_longer_one_begins_with_a_shorter_one(four, tmp_path):
