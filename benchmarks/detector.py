@@ -55,10 +55,10 @@ def model(name, args):
 
 def peak_mb():
     "The peak memory of this process (Linux: VmHWM, as ru_maxrss starts with the parent's)."
-    try: return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+    try: return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
     except (OSError, IndexError):
         import resource
-        unit = 2 ** 20 if sys.platform == "darwin" else 1024
+        unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 def child(args):

@@ -18,7 +18,7 @@ from .frames import HOP, FrontEnd, Network, Timing
 # %% ../nbs/24_detector.ipynb #8e7bb5bf
 class Scores(NamedTuple):
     "Siren probability over time."
-    times: np.ndarray         # end of the sound that each rests on, s, float64 `(n,)`
+    times: np.ndarray         # end of the step that each is for, s, float64 `(n,)`
     probability: np.ndarray   # 0 to 1, float32 `(n,)`
 
 class Event(NamedTuple):
@@ -49,7 +49,7 @@ def _array(wav):
     return wav
 
 class _Mono:
-    "The channels averaged; the loudest alone where they cancel each other, and a second longer."
+    "The channels averaged; the loudest alone where they cancel each other, and 0.9 s longer."
     def __init__(self, sr):
         self.sr, self.size, self.rest = sr, sr // 10, np.empty((0, 1), np.float32)
         self.used, self.left, self.warned = np.inf, 0, False   # a channel, for so many tenths more
@@ -317,7 +317,7 @@ class Detector(Network):
     def __init__(
         self,
         folder,                 # holds detector.json and the models that it names
-        operating_point=None,   # such as "10/h": ten false events in an hour; or the card's default
+        operating_point=None,   # such as "10/h": ten false alarms in an hour; or the card's default
         precision="float",      # "float" or "int8"
     ):
         super().__init__(folder, precision)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILTERS', 'DENSE', 'UNITS', 'LOG_COLUMNS', 'TAGS_WEIGHT', 'TAG_SHARE', 'SIREN_SHARE', 'PER_HOUR', 'DEFAULT',
            'network', 'RunFolder', 'fit_in_folder', 'siren_network', 'streaming_network', 'to_litert', 'calibrate',
-           'step_logits', 'write_weights', 'load_training_data', 'train_detector']
+           'step_logits', 'write_weights', 'load_training_data', 'set_operating_points', 'train_detector']
 
 # %% ../nbs/28_detector_training.ipynb #6d5d661b
 import hashlib, json, tempfile, warnings
@@ -128,7 +128,7 @@ def fit_in_folder(
     sampler,            # a FrameSampler to learn from
     folder,             # where the run is kept; the same call resumes it
     *,
-    epochs:int=16,      # of `len(sampler)` batches
+    epochs:int=8,       # of `len(sampler)` batches
     rate:float=2e-3,    # highest learning rate
     callbacks=(),       # more Keras callbacks
 ):                      # the network with the weights averaged over the last part of the run
@@ -378,16 +378,24 @@ def _siren_free(folder, fold):
                 f"{data.name}:{r.group}") == fold: yield r.wav
 
 # %% ../nbs/28_detector_training.ipynb #8b3cafb6
+def set_operating_points(
+    folder,   # of weights
+    counts,   # of false alarms in sound that is new to the network, as `false_alarms` gives them
+):
+    "Put thresholds into a card, one for each rate that the hours are enough for."
+    path = Path(folder) / "detector.json"
+    card, points = json.loads(path.read_bytes()), operating_points(counts, PER_HOUR) or {"uncounted": 0.5}
+    card |= {"operating_points": points, "default": DEFAULT if DEFAULT in points else [*points][0]}
+    atomic_write(path, (json.dumps(card, indent=1) + "\n").encode())
+
 def _ship(folder, model, sampler, judged, wavs, facts):
     "Convert a trained network, calibrate it, count its false alarms, write its folder."
     step = streaming_network(model, sampler.scaled)
     models = {"float": to_litert(step), "int8": to_litert(step, small=True)}
     calibration = _held_out_calibration(siren_network(model, sampler.scaled), judged)
-    put = lambda points, default: write_weights(
-        folder, models, calibration, points, default, {"parameters": step.count_params(), **facts})
-    put({"1/h": 0.5}, "1/h")                           # until the false alarms are counted
-    points = operating_points(false_alarms(Detector.load(folder), wavs), PER_HOUR)
-    put(points or {"1/h": 0.5}, DEFAULT if DEFAULT in points else [*points, "1/h"][0])
+    write_weights(folder, models, calibration, {"uncounted": 0.5}, "uncounted",
+                  {"parameters": step.count_params(), **facts})
+    set_operating_points(folder, false_alarms(Detector.load(folder), wavs))
     return folder
 
 # %% ../nbs/28_detector_training.ipynb #de93a831
@@ -398,7 +406,7 @@ def train_detector(
     hours:float=11.0,# how much street is rendered, if it is, h
     seed:int=0,      # of weights, pieces and their variation
     *,
-    epochs:int=16,   # of 250 batches
+    epochs:int=8,    # of 250 batches
     fold:int=4,      # the fifth of the real recordings that is not learned from, 0 to 4
     scenes=None,     # folder of rendered scenes; None renders some into out/scenes
     mixtures:int=6000,   # of the real recordings, ten seconds each

@@ -27,7 +27,7 @@ from .transfer import AUDIBLE_DB, group_weights
 from .viewing import new_axes
 
 # %% ../nbs/25_evaluation.ipynb #8b3071e6
-PIECE_S = 10.0   # longest piece of a recording that is judged at once, s
+PIECE_S = 10.0   # length of a piece of a recording, s
 
 def piece_maxima(
     scores:Scores,   # of a whole sound

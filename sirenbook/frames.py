@@ -125,8 +125,8 @@ class Timing(NamedTuple):
     "How a network's scores lie in time."
     hop_s: float = STEP_S      # from score to score, s
     first_s: float = (STEP_FRAMES + 1) * HOP / SR   # sound that the first score needs, s
-    onset_s: float = 0.4       # from the onset of a siren until its score is high, s
-    offset_s: float = 0.4      # from its end until the score is low, s
+    onset_s: float = 0.8       # from the onset of a siren until its score is high, s
+    offset_s: float = 0.3      # from its end until the score is low, s
 
 def _window_s(n): return (n + 1) * HOP / SR
 
@@ -268,13 +268,14 @@ class Network:
 
     def _steps(self, mel, memory, lite):
         "Format 2: each step with the frames before it, and with the state."
-        normal, memory.average = running_pcen(mel, memory.average)
+        normal, average = running_pcen(mel, memory.average)
+        memory.average = average.copy()                      # no view, which keeps the sound
         frames = np.concatenate([memory.frames, normal])
         for a in range(0, len(mel), self.step):
             logit, memory.state = lite(frames[a:a + CONTEXT_FRAMES + self.step], memory.state)
             memory.n_frames += self.step
             yield memory.n_frames, logit
-        memory.frames = frames[-CONTEXT_FRAMES:]
+        memory.frames = frames[-CONTEXT_FRAMES:].copy()
 
     def _warm(self, mel, memory, last, lite):
         "The frames that can be gone through: at first they wait until the memory can be filled."

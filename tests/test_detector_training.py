@@ -326,10 +326,10 @@ def test_kinds_and_groups_are_drawn_by_their_shares(plain):
     loud = [np.full(10, 1, np.float32)] * 20
     rows = [(w, f"w{i // 10}", "world") for i, w in enumerate(loud)] + [(loud[0], "w9", "world")]
     rows += [(loud[0], f"e{i}", "esvs") for i in range(8)]
-    sounds = data.Sounds(rows, lambda kind, wavs: data.SIREN_SHARES[kind])
+    sounds = data.Sounds(rows, lambda kind, wavs: data.DATASET_SHARES[kind])
     rng = np.random.default_rng(0)
     drawn = [sounds.draw(rng)[1] for _ in range(2000)]
-    wanted = data.SIREN_SHARES["world"] / (data.SIREN_SHARES["world"] + data.SIREN_SHARES["esvs"])
+    wanted = data.DATASET_SHARES["world"] / (data.DATASET_SHARES["world"] + data.DATASET_SHARES["esvs"])
     assert np.mean([g[0] == "w" for g in drawn]) == pytest.approx(wanted, abs=0.04)
     for g in ("w0", "w1", "w9"):                            # a group of one counts like one of ten
         assert drawn.count(g) / 2000 == pytest.approx(wanted / 3, abs=0.04)
@@ -823,7 +823,7 @@ def test_the_thresholds_were_counted(trained, sounds):
     assert len(wavs) == len(held) > 0
     counted = operating_points(false_alarms(Detector.load(weights), wavs), training.PER_HOUR)
     card = json.loads((weights/"detector.json").read_text())
-    assert card["operating_points"] == (counted or {"1/h": 0.5})   # seconds allow no rate
+    assert card["operating_points"] == (counted or {"uncounted": 0.5})   # seconds allow no rate
 
 def test_counts_of_hours_become_operating_points(rendered, monkeypatch, tmp_path):
     judged, rows = FrameDataset(), [{"hours": 2.0, "threshold": t, "events": int(100 * (1 - t))}

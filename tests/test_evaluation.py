@@ -486,11 +486,14 @@ def fakes(tmp_path, monkeypatch):
         return run/"weights"
     def load(path): return detectors.setdefault(path.parent.name, Loud(path.parent.name))
     def psds(path, detector, *_): path.write_text(weights_name(detector))
-    for name, fake in {"train_detector": train, "onset_scenes": quick_scenes([]), "run_psds": psds,
+    points = []
+    def set_points(place, counts): points.append((place.parent.name, counts))
+    for name, fake in {"train_detector": train, "set_operating_points": set_points,
+                       "onset_scenes": quick_scenes([]), "run_psds": psds,
                        "require": lambda *a: None}.items():
         monkeypatch.setattr(experiment, name, fake)
     monkeypatch.setattr(experiment.Detector, "load", load)
-    return SimpleNamespace(trained=trained, detectors=detectors)
+    return SimpleNamespace(trained=trained, detectors=detectors, points=points)
 
 def test_the_experiment_trains_each_fold_and_writes_its_tables(tmp_path, fakes):
     places = [judged_folder(tmp_path/"sets"/name) for name in ("street", "world", "esvs")]
@@ -501,6 +504,7 @@ def test_the_experiment_trains_each_fold_and_writes_its_tables(tmp_path, fakes):
     assert {p.name for p in out.iterdir()} == {
         f"{n}.csv" for n in ("unseen", "latency", "psds", "detector_training")}
     shipped, other = (weights_name(Loud(f"fold {k}, seed 0")) for k in (4, 1))
+    assert fakes.points == [("fold 4, seed 0", piece_alarms(load_unseen(out/"unseen.csv")))]
     unseen, latency = load_unseen(out/"unseen.csv"), load_latency(out/"latency.csv")
     assert {(r["fold"], r["weights"], r["set"]) for r in unseen} == {
         (k, w, s) for k, w in ((4, shipped), (1, other)) for s in ("street", "world")}

@@ -11,14 +11,15 @@ import zlib
 from pathlib import Path
 import numpy as np
 from ..detector import Detector
-from ..detector_training import NEITHER, categories, fold_of, train_detector
+from ..detector_training import (NEITHER, categories, fold_of, set_operating_points,
+                                         train_detector)
 from ..distillation import TEACHER
 from ..audio import SR
 from ..errors import SirenbookError, progress, require
-from sirenbook.evaluation import (
+from ..evaluation import (
     AIRS, LATENCY_COLUMNS, LOGICS, PSDS_COLUMNS, UNSEEN_COLUMNS, alarm_intervals, audible_spans,
-    event_metrics, lay_over, merge_spans, onset_scenes, outcome, piece_maxima, threshold_curve,
-    weights_name)
+    event_metrics, lay_over, load_unseen, merge_spans, onset_scenes, outcome, piece_alarms,
+    piece_maxima, threshold_curve, weights_name)
 from ..files import atomic_write
 from ..recordings import find_dataset, load_dataset, load_events, load_truth
 from ..rendering import render_dataset
@@ -232,10 +233,12 @@ def run(
     require("sed_scores_eval", "evaluation")            # both before hours of training
     places = {k: train_detector(folder, recorded, TEACHER, hours, fold=k) for k in fold_ids}
     detectors = {k: Detector.load(place) for k, place in places.items()}
-    shipped, last = Detector.load(places[max(places)]), places[max(places)].parent
-    points, others = shipped.card["operating_points"], detectors.values()
+    others, last = detectors.values(), places[max(places)]
     run_unseen(out / "unseen.csv", detectors, judged)
+    set_operating_points(last, piece_alarms(load_unseen(out / "unseen.csv")))
+    shipped = Detector.load(last)
+    points = shipped.card["operating_points"]
     run_latency(out / "latency.csv", shipped, draws, others=others)
     run_real_latency(out / "latency.csv", detectors, judged, points)
     run_psds(out / "psds.csv", shipped, Path(folder) / "judged scenes", 1, detectors, judged)
-    atomic_write(out / "detector_training.csv", (last / "log.csv").read_bytes())
+    atomic_write(out / "detector_training.csv", (last.parent / "log.csv").read_bytes())
