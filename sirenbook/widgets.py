@@ -31,7 +31,8 @@ function axes({left = 44, top = 22, width, height, x, y, xName, yName, xTicks = 
     curve: (f, colour = "main", style = "", n = Math.round(width)) =>
       `<path d="${path(ticks(x, n).map(v => [v, f(v)]))}" fill="none" stroke-width="1.6"
         stroke="${colours[colour]}" ${style}/>`,
-    area: f => `<path d="${path([...ticks(x, 600).map(v => [v, f(v)]), ...ticks(x, 600).reverse().map(v => [v, -f(v)])])}"
+    area: f => `<path d="${path([...ticks(x, 600).map(v => [v, f(v)]),
+                                 ...ticks(x, 600).reverse().map(v => [v, -f(v)])])}"
       fill="currentColor" opacity=".5"/>`,
     dot: (a, b, r = 5) => `<circle cx="${X(a)}" cy="${Y(b)}" r="${r}" fill="${colours.siren}"/>`,
     line: (a, b, c, d) => `<line x1="${X(a)}" y1="${Y(b)}" x2="${X(c)}" y2="${Y(d)}"
@@ -98,7 +99,8 @@ function button(panel, label, sound) {
   it.addEventListener("click", () => playing?.button === it ? stop() : start(it, sound));
 }
 addEventListener("play", stop, true);       // a player of the page was started
-addEventListener("keydown", e => e.ctrlKey || e.metaKey || e.shiftKey || e.target.closest?.("sb-move") && e.stopPropagation(), true);  // not JupyterLab's
+addEventListener("keydown", e => e.ctrlKey || e.metaKey || e.shiftKey ||
+                             e.target.closest?.("sb-move") && e.stopPropagation(), true);  // not JupyterLab's
 addEventListener("pagehide", stop);
 document.addEventListener("visibilitychange", () => document.hidden && stop());
 """
@@ -194,7 +196,8 @@ kinds.sampling = {
                        xName: "tone (Hz)", yName: "heard (Hz)"});
     const at = ticks([0, Math.floor(rate / 500)], Math.floor(rate / 500)).map(n => 1000 * n / rate);
     const picture = plot.frame + plot.curve(wave(frequency), "main", 'opacity=".5"', 1500)
-      + plot.curve(wave(hz), "second", 'stroke-dasharray="6 4"', 1500) + at.map(ms => plot.dot(ms, wave(frequency)(ms), 4)).join("")
+      + plot.curve(wave(hz), "second", 'stroke-dasharray="6 4"', 1500)
+      + at.map(ms => plot.dot(ms, wave(frequency)(ms), 4)).join("")
       + fold.frame + fold.curve(f => Math.abs(alias(f, rate)), "main", "", 800)
       + fold.line(frequency, 0, frequency, 8000) + fold.dot(frequency, Math.abs(hz));
     return [picture, `A tone of ${frequency} Hz, sampled ${rate} times a second: `
@@ -302,7 +305,8 @@ kinds.descent = {
     melody(descend(v, data).map(w => Math.min(3000, 200 + 400 * cost(w, data))))},
   draw(v, width, data) {
     const weights = descend(v, data), w = weights.at(-1), wide = width / 2 - 60, low = -12, high = 8;
-    const most = Math.ceil(Math.max(...data.x.map(Math.abs))), top = Math.ceil(Math.max(cost(low, data), cost(high, data)));
+    const most = Math.ceil(Math.max(...data.x.map(Math.abs))),
+          top = Math.ceil(Math.max(cost(low, data), cost(high, data)));
     const box = {height: 170, width: wide, xTicks: width < 500 ? 2 : 4, yName: ""}, right = width / 2 + 44;
     const fit = axes({...box, x: [-most, most], y: [0, 1], xName: "feature"});
     const hill = axes({...box, left: right, x: [low, high], y: [0, top], xName: "weight"});
@@ -311,7 +315,8 @@ kinds.descent = {
       + data.x.map((a, i) => data.y[i] ? fit.dot(a, 1, 3) :
         `<circle cx="${fit.X(a)}" cy="${fit.Y(0)}" r="3" fill="${colours.second}"/>`).join("")
       + fit.curve(a => sigmoid(w * a)) + hill.frame + hill.curve(u => cost(u, data))
-      + inside.slice(1).map((u, i) => hill.line(inside[i], Math.min(top, cost(weights[i], data)), u, Math.min(top, cost(weights[i + 1], data)))).join("")
+      + inside.slice(1).map((u, i) => hill.line(
+          inside[i], Math.min(top, cost(weights[i], data)), u, Math.min(top, cost(weights[i + 1], data)))).join("")
       + inside.map((u, i) => hill.dot(u, Math.min(top, cost(weights[i], data)), i === v.steps ? 6 : 3)).join("");
     return [picture, `After ${v.steps} steps of size ${+(10 ** v.size).toPrecision(2)}: weight ${w.toFixed(2)}, `
       + `loss ${cost(w, data).toFixed(3)}, slope ${slope(w, data).toFixed(3)}.`, 240];
@@ -334,21 +339,26 @@ kinds.kernel = {
   sliders: {
     hz: {label: "Pattern", min: 0, max: 4000, step: 250, value: 3000, show: v => v + " Hz"},
     place: {label: "Place", min: 0, max: 307, step: 1, value: 120, show: v => "sample " + v}},
-  sounds: {"Hear the wave": () => two(pair), "Hear the answers": v => { const k = taps(v.hz); return two(n => answer(k, n)); }},
+  sounds: {"Hear the wave": () => two(pair),
+           "Hear the answers": v => { const k = taps(v.hz); return two(n => answer(k, n)); }},
   draw({hz, place}, width) {
     const kernel = taps(hz), box = {width: width - 66, x: [0, 320], y: [-1, 1], xTicks: 4};
     const plot = axes({...box, height: 110, xName: "", yName: "the wave, and the kernel in place"});
     const below = axes({...box, top: 172, height: 110, xName: "sample", yName: "answers"});
-    const answers = Array.from({length: 308}, (_, n) => answer(kernel, FROM + n)), most = Math.max(...kernel.map(Math.abs));
+    const answers = Array.from({length: 308}, (_, n) => answer(kernel, FROM + n)),
+          most = Math.max(...kernel.map(Math.abs));
     const largest = part => Math.max(...part.map(Math.abs)).toFixed(2);
     const trace = (values, style) =>
-      `<path d="M${values.map((a, n) => below.X(n + 6).toFixed(1) + " " + below.Y(a).toFixed(1)).join("L")}" fill="none" ${style}/>`;
+      `<path d="M${values.map((a, n) => below.X(n + 6).toFixed(1) + " " + below.Y(a).toFixed(1)).join("L")}"
+         fill="none" ${style}/>`;
     const picture = plot.frame + plot.curve(v => pair(FROM + Math.round(v)), "main", 'opacity=".6"', 320)
       + kernel.map((c, k) => plot.dot(place + k, 0.9 * c / most, 3)).join("") + below.frame
       + trace(answers, 'stroke="currentColor" opacity=".3"')
-      + trace(answers.slice(0, place + 1), `stroke="${colours.second}" stroke-width="1.6"`) + below.dot(place + 6, answers[place]);
+      + trace(answers.slice(0, place + 1), `stroke="${colours.second}" stroke-width="1.6"`)
+      + below.dot(place + 6, answers[place]);
     return [picture, `At sample ${place} the ${TAPS} products add up to ${(answers[place] + 1e-9).toFixed(2)}. `
-      + `This pattern answers 500 Hz with at most ${largest(answers.slice(0, 147))}, and 3000 Hz with ${largest(answers.slice(160))}.`, 330];
+      + `This pattern answers 500 Hz with at most ${largest(answers.slice(0, 147))}, `
+      + `and 3000 Hz with ${largest(answers.slice(160))}.`, 330];
   }};
 """
 
@@ -410,7 +420,8 @@ sb-move .sb-panel {display: flex; flex-wrap: wrap; gap: .4rem 1.25rem; align-ite
 sb-move label {display: flex; flex: 1 1 18rem; align-items: center; gap: .6rem; font-size: .9rem; min-width: 0}
 sb-move input {flex: 1 1 6rem; min-width: 4rem; accent-color: #c8553d}
 sb-move output {min-width: 6.5em; font-variant-numeric: tabular-nums}
-sb-move button {font: inherit; font-size: .9rem; padding: .3rem .8rem; border: 1px solid; border-radius: .4rem; background: none; color: inherit}
+sb-move button {font: inherit; font-size: .9rem; padding: .3rem .8rem; border: 1px solid;
+  border-radius: .4rem; background: none; color: inherit}
 sb-move button[aria-pressed=true] {background: #a8402b; border-color: #a8402b; color: #fff}
 sb-move :focus-visible {outline: 2px solid #c8553d; outline-offset: 2px}
 sb-move p {margin: .5rem 0 0; font-size: .9rem; min-height: 3.2em}
