@@ -205,7 +205,7 @@ class _OpenEvent:
         end = self.end - timing.offset_s
         more = max(0, timing.onset_s - (end - self.start)) / 2     # none is shorter than that
         start = max(self.earliest, self.start - more)
-        return Event(start, max(end + more, start + timing.hop_s), self.peak)
+        return Event(start, min(self.end, max(end + more, start + timing.hop_s)), self.peak)
 
 # %% ../nbs/24_detector.ipynb #09dabb48
 def _threshold(value):
