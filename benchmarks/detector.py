@@ -3,6 +3,7 @@ import argparse, json, os, statistics, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 # YAMNet's: emergency vehicle, police car, ambulance, fire engine, siren
 SIREN_CLASSES = (316, 317, 318, 319, 390)
@@ -55,11 +56,12 @@ def model(name, args):
 
 def peak_mb():
     "The peak memory of this process (Linux: VmHWM, as ru_maxrss starts with the parent's)."
-    try: return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    try: kib = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     except (OSError, IndexError):
         import resource
-        unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if sys.platform == "darwin": kib /= 1024
+    return kib * 1024 / 1e6
 
 def child(args):
     "In a process of its own: load the model, score noise, and print the peak memory."
@@ -111,7 +113,7 @@ def measured(args):
     rows, folders = load_unseen(args.unseen), [args.street, args.world]
     models = {name: model(name, args) for name in TITLES}
     wavs = [r.wav for r in load_dataset(args.street).recordings if r.seconds >= 2][::4]
-    ms, times = speed(models, wavs, args.rounds)
+    with threadpool_limits(1): ms, times = speed(models, wavs, args.rounds)   # one core's time
     table = []
     for name, m in models.items():
         mine = rows if name == "float" else judged(rows, m, folders)
