@@ -307,3 +307,11 @@ def test_what_is_exported_is_asserted_nearby():
     assert n[True] >= 0.9 * n.total(), (
         f"{n[True]} of {n.total()}; without an assert: {', '.join(lacking)}"
     )
+
+
+def test_no_stored_output_is_a_complaint_of_the_machine():
+    "Fonts that a broken cache does not know, drivers, deprecations: no reader can do anything."
+    for path in notebooks():
+        for c in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            text = "".join("".join(o["text"]) for o in c.get("outputs", []) if "text" in o)
+            assert not re.search(r"findfont|cuda|oneDNN|DeprecationWarning", text), (path.name, text)
