@@ -224,9 +224,11 @@ class EventTracker:
         bridge_s:float=3.0,     # pauses up to this length are bridged, s
         min_scores:int=1,       # an event has at least this many scores
     ):
-        if not (release >= 0 and bridge_s >= 0 and min_scores >= 1): raise SirenbookError(
-            "release and bridge_s are 0 or more and min_scores is 1 or more, "
-            f"not {release}, {bridge_s} and {min_scores}")
+        given = release, bridge_s, min_scores
+        if not (all(isinstance(v, (int, float, np.number)) for v in given)
+                and 0 <= release <= 100 and bridge_s >= 0 and min_scores >= 1):
+            raise SirenbookError("release is 0 to 100, bridge_s 0 or more and min_scores 1 or more, "
+                                 f"not {release}, {bridge_s} and {min_scores}")
         self.threshold, self.timing, self.bridge_s = _threshold(threshold), timing, bridge_s
         self.min_scores, self._earliest = min_scores, 0.0    # no event begins before that time
         self.low = 1 / (1 + (1 / self.threshold - 1) * math.exp(release))
@@ -253,10 +255,13 @@ class EventTracker:
         scores:Scores,   # the next ones
     ) -> list:           # of Event: those that ended
         "Follow the scores."
-        ended = []
-        for t, p in zip(*(np.asarray(v, np.float64).tolist() for v in scores)):
+        ended, (times, p) = [], (np.asarray(v, np.float64).tolist() for v in scores)
+        if len(times) != len(p): raise SirenbookError(
+            f"scores are as many times as probabilities, not {len(times)} and {len(p)}")
+        for t, p in zip(times, p):
             new = self._last is None or t - self._last > 1.5 * self.timing.hop_s
-            if new or self._open and t - self._open.end > self.bridge_s:
+            on = self._open and self._open.on and p >= self.low       # no pause before this one
+            if new or self._open and t - self._open.end > self.bridge_s and not on:
                 ended += self._close(new)                          # new: sound was lost before it
             if new: self._earliest = max(self._earliest, t - self.timing.first_s)
             if not self._open and p >= self.threshold:

@@ -8,7 +8,7 @@ __all__ = ['FILTERS', 'DENSE', 'UNITS', 'LOG_COLUMNS', 'TAGS_WEIGHT', 'TAG_SHARE
            'step_logits', 'write_weights', 'load_training_data', 'set_operating_points', 'train_detector']
 
 # %% ../nbs/28_detector_training.ipynb #6d5d661b
-import hashlib, json, tempfile, warnings
+import hashlib, json, math, os, tempfile, warnings
 from pathlib import Path
 from zipfile import BadZipFile
 from zlib import error as ZlibError
@@ -20,7 +20,7 @@ from .detector_data import (NEITHER, FrameDataset, FrameSampler, categories, fol
 from .distillation import SIREN_TAGS, load_teacher
 from .errors import SirenbookError, SirenbookFileError, progress, require
 from .evaluation import false_alarms, operating_points
-from .files import atomic_write, read_csv, write_csv
+from .files import atomic_write, read_csv, sha256, write_csv
 from .frames import (CONTEXT_FRAMES, STEP_FRAMES, WARM_FRAMES, quiet_stderr,
                               running_pcen)
 from .networks import keras
@@ -252,6 +252,16 @@ def step_logits(
     return found
 
 # %% ../nbs/28_detector_training.ipynb #21fd4333
+def _check_points(points, default):
+    "Refuse operating points that no card may hold."
+    if default not in points or not all(0 < t < 1 for t in points.values()): raise SirenbookError(
+        f"thresholds lie between 0 and 1, and the default is one of them, not {default}: {points}")
+
+def _check_folder(folder):
+    "Refuse a file where a folder should be."
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise SirenbookFileError(f"{folder}: a file is in its place; name a folder")
+
 def write_weights(
     folder,             # made if it is not there
     models:dict,        # "float" and "int8", each the bytes of a LiteRT file
@@ -261,20 +271,34 @@ def write_weights(
     trained:dict,       # facts about the training
 ):
     "Write what Detector.load reads; detector.json, with the checksums, comes last."
-    folder, files = Path(folder), {}
-    folder.mkdir(parents=True, exist_ok=True)
-    for kind, name in (("float", "detector.tflite"), ("int8", "detector-int8.tflite")):
-        atomic_write(folder / name, models[kind])
-        files[kind] = {"file": name, "sha256": hashlib.sha256(models[kind]).hexdigest()}
-    card = {"format": 2, "files": files,
-            "calibration": {"slope": calibration[0], "offset": calibration[1],
-                            "siren_share": SIREN_SHARE},
-            "operating_points": points, "default": default, "trained": trained}
-    atomic_write(folder / "detector.json", (json.dumps(card, indent=1) + "\n").encode())
+    folder, names = Path(folder), {"float": "detector.tflite", "int8": "detector-int8.tflite"}
+    slope, offset = map(float, calibration)
+    if models.keys() != names.keys() or not all(isinstance(m, bytes) for m in models.values()):
+        raise SirenbookError("models are the bytes of two LiteRT files, float and int8")
+    if not (0 < slope < math.inf and math.isfinite(offset)):
+        raise SirenbookError(f"a calibration is a slope above 0 and an offset, not {calibration}")
+    _check_points(points, default)
+    files = {kind: {"file": names[kind], "sha256": hashlib.sha256(model).hexdigest()}
+             for kind, model in models.items()}
+    card = json.dumps({"format": 2, "files": files,
+                       "calibration": {"slope": slope, "offset": offset,
+                                       "siren_share": SIREN_SHARE},
+                       "operating_points": points, "default": default, "trained": trained}, indent=1)
+    _check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)                  # nothing was written until here
+    for kind, model in models.items(): atomic_write(folder / names[kind], model)
+    atomic_write(folder / "detector.json", (card + "\n").encode())
 
 # %% ../nbs/28_detector_training.ipynb #9e63fb52
-def _kept(path, make):
-    "Frames from a file, or made and put there."
+def _fingerprint(folders, teacher=None, *more):
+    "A short name for the sounds in folders, the teacher and what else frames are made with."
+    facts = [(Path(f).name, [(os.path.relpath(p, f), p.stat().st_size) for p in find_sounds(f)])
+             for f in folders]
+    facts += [None if teacher is None else sha256(teacher), *more]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+def _kept(path, make, of=""):
+    "Frames from a file, or made and put there; refuses those that were made of something else."
     names, path = ("target", "weight", "group", "category"), Path(path)
     if not path.is_file():
         frames = make()
@@ -283,28 +307,21 @@ def _kept(path, make):
         tags = [v for v in frames.tags if v is not None] or [np.empty((0, 527), np.float16)]
         atomic_write(path, lambda p: np.savez(
             p, mels=np.concatenate(frames.mels), tags=np.concatenate(tags), lengths=lengths,
-            target=np.concatenate(frames.target), weight=np.concatenate(frames.weight),
+            of=of, target=np.concatenate(frames.target), weight=np.concatenate(frames.weight),
             **{k: np.array(getattr(frames, k)) for k in names[2:]}))
     try:
         with np.load(path, allow_pickle=False) as f: kept = dict(f)
         n, m = kept["lengths"]
-        if not {"mels", "tags", *names} <= {*kept}: raise KeyError
+        if not {"mels", "tags", "of", *names} <= {*kept}: raise KeyError
     except _DAMAGED:
         raise SirenbookFileError(f"{path}: damaged; remove it") from None
+    if str(kept["of"]) != of: raise SirenbookFileError(
+        f"{path}: made of other sounds, or with another teacher; remove it")
     cut = lambda key, sizes: np.split(kept[key], np.cumsum(sizes)[:-1])
     tags = [t if len(t) else None for t in cut("tags", m)]
     steps = n // STEP_FRAMES
     return FrameDataset(cut("mels", n), cut("target", steps), cut("weight", steps), tags,
                         *(kept[k].tolist() for k in names[2:]))
-
-# %% ../nbs/28_detector_training.ipynb #67fededf
-def _fitting(frames, path, teacher, n=None):
-    "Frames that were kept; an error if they were made of other sounds, or in another way."
-    if n not in (None, len(frames)): raise SirenbookFileError(
-        f"{path}: made of {len(frames)} scenes, and now there are {n}; remove it")
-    if any((tags is None) != (teacher is None) for tags in frames.tags): raise SirenbookFileError(
-        f"{path}: made {'with' if teacher is None else 'without'} a teacher; remove it")
-    return frames
 
 # %% ../nbs/28_detector_training.ipynb #9637a927
 def load_training_data(
@@ -317,13 +334,12 @@ def load_training_data(
     "Everything that a detector learns from."
     (where := Path(out) / "frames").mkdir(parents=True, exist_ok=True)
     model = None if teacher is None else load_teacher(teacher)
-    n_scenes = len(find_sounds(scenes)) if Path(scenes).is_dir() else None
-    rendered = _kept(path := where / "scenes.npz", lambda: rendered_frames(scenes, model))
-    rendered = _fitting(rendered, path, teacher, n_scenes)
+    rendered = _kept(where / "scenes.npz", lambda: rendered_frames(scenes, model),
+                     _fingerprint([find_dataset(scenes)], teacher))
     if not recorded: return rendered, FrameDataset()
     name = "-".join(sorted(p.name for p in map(Path, recorded))) + f"-{n}.npz"
-    mixed = _kept(path := where / name, lambda: mixed_frames(recorded, n, model))
-    return rendered, _fitting(mixed, path, teacher)
+    return rendered, _kept(where / name, lambda: mixed_frames(recorded, n, model),
+                           _fingerprint(map(find_dataset, recorded), teacher, n))
 
 # %% ../nbs/28_detector_training.ipynb #d566e789
 def _folders(*names):
@@ -333,32 +349,52 @@ def _folders(*names):
         if not place.is_dir(): raise SirenbookFileError(f"{place}: there is no such folder")
     return found
 
-def _check_arguments(recorded, teacher, epochs, fold, mixtures):
+def _check_arguments(out, recorded, teacher, seed, epochs, fold, mixtures):
     "Refuse what cannot be trained with, before any time is spent."
+    _check_folder(out)
     names = [p.name for p in recorded]
     if twice := next((n for n in names if names.count(n) > 1), None): raise SirenbookError(
         f"two folders are called {twice}, and groups are named after them; rename one")
     if teacher is not None and not Path(teacher).is_file(): raise SirenbookFileError(
         f"{teacher}: is not there; the teacher's weights are a file such as mn04_as.npz")
-    for name, x, low, high in (("epochs", epochs, 1, 10_000), ("fold", fold, 0, 4),
-                               ("mixtures", mixtures, 10, 10**6)):
-        if x not in range(low, high + 1): raise SirenbookError(
+    for name, x, low, high in (
+            ("epochs", epochs, 1, 10_000), ("fold", fold, 0, 4), ("seed", seed, 0, 2**32 - 1),
+            ("mixtures", mixtures, 10, 10**6)):
+        if not isinstance(x, (int, np.integer)) or not low <= x <= high: raise SirenbookError(
             f"{name} is a whole number from {low} to {high}, not {x}")
+    if teacher is not None: load_teacher(teacher)
 
 # %% ../nbs/28_detector_training.ipynb #1b1a95e6
+def _need_both(n_sirens, n_others, what):
+    "Refuse sounds of one class."
+    if n_sirens and n_others: return
+    which = "only sirens" if n_sirens else "no siren" if n_others else "no recording"
+    raise SirenbookError(f"{what}: {which} among them, and a detector needs both; "
+                         "add recordings, or hold out another fold")
+
+_LEARNED, _JUDGED = "the recordings to learn from", "the sounds to calibrate with, fold {}"
+
+def _check_folds(recorded, fold):
+    "Refuse recordings of one class, in the fold that is held out or in the others."
+    n = np.zeros((2, 2), int)                                  # held out; with a siren
+    for folder in recorded:
+        data = load_dataset(folder)
+        for r, category in zip(data.recordings, categories(data)):
+            held = fold_of(f"{data.name}:{r.group}") == fold
+            if category not in NEITHER: n[int(held), int(r.label == "emergency")] += 1
+    for (others, sirens), what in zip(n, (_LEARNED, _JUDGED.format(fold))):
+        if recorded: _need_both(sirens, others, what)
+
 def _part_by_fold(rendered, mixed, recorded, fold):
     "The mixtures to learn from, and what to calibrate with: recordings of one fold, or the scenes."
     learned, judged = mixed.where([fold_of(g) != fold for g in mixed.group]), FrameDataset()
     for folder in recorded:
         for part, more in zip(vars(judged).values(), vars(recorded_frames(folder, fold)).values()):
             part += more
-    judged = judged if len(judged) else rendered
-    for frames, what in ((learned, "the recordings to learn from"),
-                         (judged, f"the sounds to calibrate with, fold {fold}")):
+    if not recorded: judged = rendered
+    for frames, what in ((learned, _LEARNED), (judged, _JUDGED.format(fold))):
         n = sum(c == "siren" for c in frames.category)
-        if (len(frames) or recorded) and n in (0, len(frames)): raise SirenbookError(
-            f"{what}: {'only sirens' if n else 'no siren'} among them, and a detector needs both; "
-            "add recordings, or hold out another fold")
+        if recorded or frames is judged: _need_both(n, len(frames) - n, what)
     return learned, judged
 
 # %% ../nbs/28_detector_training.ipynb #bf7eac1e
@@ -384,9 +420,21 @@ def set_operating_points(
 ):
     "Put thresholds into a card, one for each rate that the hours are enough for."
     path = Path(folder) / "detector.json"
-    card, points = json.loads(path.read_bytes()), operating_points(counts, PER_HOUR) or {"uncounted": 0.5}
+    try: card = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise SirenbookFileError(f"{path}: no card of weights that can be read") from None
+    points = operating_points(counts, PER_HOUR) or {"uncounted": 0.5}
     card |= {"operating_points": points, "default": DEFAULT if DEFAULT in points else [*points][0]}
+    _check_points(points, card["default"])
     atomic_write(path, (json.dumps(card, indent=1) + "\n").encode())
+
+def _begin(run, facts):
+    "Note what a run is made of; refuse a folder that holds another one."
+    path, text = run / "run.json", json.dumps(facts).encode()
+    if (run / "last.npz").is_file() and not (path.is_file() and path.read_bytes() == text):
+        raise SirenbookFileError(f"{run}: holds a run on other sounds or settings; remove it")
+    run.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, text)
 
 def _ship(folder, model, sampler, judged, wavs, facts):
     "Convert a trained network, calibrate it, count its false alarms, write its folder."
@@ -413,14 +461,17 @@ def train_detector(
 ):                   # the folder of weights, for Detector.load
     "Train a detector from nothing; the same call resumes where it was interrupted."
     recorded, out = _folders(*recorded), Path(out)
-    _check_arguments(recorded, teacher, epochs, fold, mixtures)
+    _check_arguments(out, recorded, teacher, seed, epochs, fold, mixtures)
+    _check_folds(recorded, fold)
     if scenes is not None: [scenes] = _folders(scenes)
     else: scenes = render_dataset(out / "scenes", hours, 1, seconds=10, world=True)
     rendered, mixed = load_training_data(out, scenes, recorded, teacher, mixtures)
     learned, judged = _part_by_fold(rendered, mixed, recorded, fold)
     sampler, run = FrameSampler(rendered, learned, seed), out / f"fold{fold}-seed{seed}"
     facts = {"seed": seed, "epochs": epochs, "held_out_fold": fold, "teacher": bool(teacher),
-             "learned_from": ["rendered scenes", *(p.name for p in recorded)]}
+             "learned_from": ["rendered scenes", *(p.name for p in recorded)],
+             "sounds": _fingerprint([scenes, *recorded], teacher, mixtures)}
+    _begin(run, facts)
     wavs = (wav for folder in recorded for wav in _siren_free(folder, fold))
     return _ship(run / "weights", fit_in_folder(sampler, run, epochs=epochs), sampler, judged,
                  wavs, facts)

@@ -43,12 +43,16 @@ def _probability(text):
     if 0 <= (p := float(text)) <= 1: return p
     raise ValueError
 
+def _positive(text):
+    if 0 < (x := float(text)) < np.inf: return x
+    raise ValueError
+
 def _label(text):
     if text in CLASSES: return text
     raise ValueError
 
 UNSEEN_COLUMNS = {"weights": str, "fold": int, "set": str, "file": str, "group": str,
-                  "label": _label, "category": str, "start_s": float, "seconds": float,
+                  "label": _label, "category": str, "start_s": float, "seconds": _positive,
                   "p": _probability}   # columns of unseen.csv, a row for each piece
 
 # %% ../nbs/25_evaluation.ipynb #1097231d
@@ -59,6 +63,10 @@ def load_unseen(
     rows = read_csv(path, UNSEEN_COLUMNS)
     if len({(r["set"], r["file"], r["start_s"]) for r in rows}) != len(rows):
         raise SirenbookFileError(f"{path}: a piece must be there once")
+    facts = ("fold", "group", "label")
+    if len({(r["set"], r["file"]) for r in rows}) != len(
+            {(r["set"], r["file"], *(r[k] for k in facts)) for r in rows}):
+        raise SirenbookFileError(f"{path}: a recording has one {', one '.join(facts)}")
     return rows
 
 def weights_name(

@@ -164,7 +164,7 @@ def _card(path, precision):
             f"{path}: of a newer sirenbook (format {form}); update sirenbook")
         scale, points = card["calibration"], card["operating_points"]
         file, timing = card["files"][precision], Timing()._replace(**card.get("timing", {}))
-        if (form in FORMATS and all(number(s) and 0 <= s < 10 for s in timing)
+        if (form in FORMATS and all(number(s) and 0 < s < 10 for s in timing)
                 and np.allclose(timing[:2], Timing()[:2])
                 and number(scale["offset"]) and number(scale["slope"])
                 and scale["slope"] > 0 and card["default"] in points

@@ -456,7 +456,8 @@ def test_an_event_ends_where_sound_was_lost(p):
     if p[0] > .5: assert b.start == 100                    # it was on, from the gap on
 
 @pytest.mark.parametrize("wrong", [dict(release=-1), dict(bridge_s=-.1), dict(bridge_s=np.nan),
-                                   dict(release=np.nan), dict(min_scores=0)], ids=str)
+                                   dict(release=np.nan), dict(release=1000), dict(release="a"),
+                                   dict(min_scores=0)], ids=str)
 def test_what_a_tracker_refuses(wrong):
     with complains(next(iter(wrong))): EventTracker(0.5, **wrong)
 
@@ -473,6 +474,14 @@ def test_events_are_such_as_events_should_be(p, threshold, min_scores, release, 
     assert all(0 <= e.start < e.end <= seconds and threshold <= e.peak <= max(p) for e in events)
     assert all(a.end <= b.start for a, b in zip(events, events[1:]))
     if min_scores == 1: assert bool(events) == any(v >= threshold for v in p)
+
+def test_what_does_not_pause_is_one_event_however_short_the_bridge():
+    for bridge_s in (0, 0.1):
+        assert len(find_events(scores_of(*[.9] * 40), .5, bridge_s=bridge_s)) == 1
+    assert len(find_events(scores_of(.9, .9, .1, .9), .5, bridge_s=0)) == 2
+
+def test_scores_of_two_lengths_are_refused():
+    with complains("3 and 2"): find_events(Scores(np.arange(3.), np.zeros(2)), .5)
 
 def test_the_event_that_is_on():
     tracker = EventTracker(0.5)

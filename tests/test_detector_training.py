@@ -329,7 +329,8 @@ def test_kinds_and_groups_are_drawn_by_their_shares(plain):
     sounds = data.Sounds(rows, lambda kind, wavs: data.DATASET_SHARES[kind])
     rng = np.random.default_rng(0)
     drawn = [sounds.draw(rng)[1] for _ in range(2000)]
-    wanted = data.DATASET_SHARES["world"] / (data.DATASET_SHARES["world"] + data.DATASET_SHARES["esvs"])
+    share = data.DATASET_SHARES
+    wanted = share["world"] / (share["world"] + share["esvs"])
     assert np.mean([g[0] == "w" for g in drawn]) == pytest.approx(wanted, abs=0.04)
     for g in ("w0", "w1", "w9"):                            # a group of one counts like one of ten
         assert drawn.count(g) / 2000 == pytest.approx(wanted / 3, abs=0.04)
@@ -664,7 +665,7 @@ def test_frames_of_other_scenes_are_refused(tmp_path, scenes):
     shutil.copytree(scenes, tmp_path/"scenes")
     training.load_training_data(tmp_path, tmp_path/"scenes")
     render_dataset(tmp_path/"scenes", 0.02, 1, seconds=10, world=True)
-    with complains("scenes.npz", "made of 4 scenes, and now there are 8", kind=SirenbookFileError):
+    with complains("scenes.npz", "made of other sounds", kind=SirenbookFileError):
         training.load_training_data(tmp_path, tmp_path/"scenes")
 
 # A run that is interrupted
@@ -831,6 +832,7 @@ def test_counts_of_hours_become_operating_points(rendered, monkeypatch, tmp_path
     for i, part in ((0, True), (1, False)):
         judged.add(a_sound(np.random.default_rng(i), part), np.full(31, part), np.ones(31), None,
                    str(i), "siren" if part else "dogs")
+    monkeypatch.setattr(training, "calibrate", lambda *given: (1.0, 0.0))
     monkeypatch.setattr(training, "false_alarms", lambda detector, wavs: rows)
     monkeypatch.setattr(training, "to_litert", lambda step, small=False: b"a file")
     monkeypatch.setattr(training.Detector, "load", lambda folder: None)
@@ -839,6 +841,37 @@ def test_counts_of_hours_become_operating_points(rendered, monkeypatch, tmp_path
     card = json.loads((tmp_path/"w"/"detector.json").read_text())
     assert card["operating_points"] == operating_points(rows, training.PER_HOUR)
     assert card["default"] == training.DEFAULT and card["trained"]["seed"] == 3
+
+def test_a_run_on_other_sounds_is_refused(trained, scenes, sounds, tmp_path):
+    folder, weights = trained
+    before = (weights.parent/"last.npz").read_bytes()
+    with complains(weights.parent, "other sounds or settings", kind=SirenbookFileError):
+        training.train_detector(folder/"out", scenes=scenes, epochs=2, fold=FOLD)
+    shutil.copytree(scenes, other := tmp_path/"scenes")
+    next(other.glob("*/*.flac")).unlink()
+    with complains("scenes.npz", "made of other sounds", kind=SirenbookFileError):
+        training.train_detector(folder/"out", [sounds], scenes=other, epochs=2, fold=FOLD)
+    assert (weights.parent/"last.npz").read_bytes() == before
+
+def test_what_no_card_may_hold_leaves_the_old_weights(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path/"w")
+    files = lambda: {p.name: p.read_bytes() for p in (tmp_path/"w").iterdir()}
+    before, models = files(), {"float": b"new", "int8": b"new"}
+    good = dict(models=models, calibration=(1.0, 0.0), points={"10/h": 0.5}, default="10/h",
+                trained={})
+    for wrong in (dict(models={"float": b"new"}), dict(models=models | {"int8": None}),
+                  dict(calibration=(np.nan, 0)), dict(calibration=(-1, 0)), dict(default="1/h"),
+                  dict(points={"10/h": 1.0})):
+        with pytest.raises(SirenbookError): training.write_weights(tmp_path/"w", **good | wrong)
+    counts = [{"hours": 9.0, "threshold": 1.0, "events": 0}]
+    with complains("between 0 and 1"): training.set_operating_points(tmp_path/"w", counts)
+    assert files() == before
+    (tmp_path/"file").write_text("no folder")
+    with complains("a file is in its place"): training.write_weights(tmp_path/"file", **good)
+    for content in (b"{cut", b"[1]"):
+        (tmp_path/"w"/"detector.json").write_bytes(content)
+        with complains("no card of weights", kind=SirenbookFileError):
+            training.set_operating_points(tmp_path/"w", counts)
 
 # What cannot be trained with
 
@@ -854,7 +887,8 @@ def test_a_file_or_folder_that_is_not_there_costs_nothing(tmp_path, which):
     (dict(hours=-1), "hours"), (dict(hours=float("nan")), "hours"), (dict(hours=1e9), "hours"),
     (dict(epochs=0), "epochs"), (dict(epochs=1.5), "epochs"), (dict(fold=5), "fold"),
     (dict(fold=-1), "fold"), (dict(mixtures=0), "mixtures"), (dict(mixtures=9), "mixtures"),
-    (dict(mixtures=10.5), "mixtures")))
+    (dict(mixtures=10.5), "mixtures"), (dict(seed=-1), "seed"), (dict(seed=2**32), "seed"),
+    (dict(epochs=1.0), "epochs")))
 def test_numbers_out_of_range_cost_nothing(tmp_path, given, words):
     with complains(words): training.train_detector(tmp_path/"out", **given)
     assert not (tmp_path/"out").exists()
@@ -862,7 +896,7 @@ def test_numbers_out_of_range_cost_nothing(tmp_path, given, words):
 def test_an_empty_folder_is_named(tmp_path, scenes, sounds):
     (tmp_path/"empty").mkdir()
     with complains(tmp_path/"empty"):
-        training.train_detector(tmp_path/"a", [sounds], scenes=tmp_path/"empty")
+        training.train_detector(tmp_path/"a", [sounds], scenes=tmp_path/"empty", fold=FOLD)
     with complains(tmp_path/"empty"):
         training.train_detector(tmp_path/"b", [tmp_path/"empty"], scenes=scenes)
 
@@ -887,7 +921,7 @@ def test_one_class_alone_is_refused_before_training(
 ):
     siren = np.array(mixed.category) == "siren"
     held = np.array([data.fold_of(g) == FOLD for g in mixed.group])
-    for part, words in ((siren, "only sirens"), (~siren, "no siren"), (held, "no siren")):
+    for part, words in ((siren, "only sirens"), (~siren, "no siren"), (held, "no recording")):
         with complains("to learn from", words, "needs both"):
             training._part_by_fold(rendered, mixed.where(part), [sounds], FOLD)
     quiet = rendered.where([c != "siren" for c in rendered.category])
@@ -898,10 +932,15 @@ def test_one_class_alone_is_refused_before_training(
     with complains("no siren"):
         training.train_detector(tmp_path/"out", [sounds], scenes=scenes, fold=FOLD)
 
-def test_a_fold_without_recordings_is_judged_by_scenes(rendered, mixed, sounds):
+def test_a_fold_without_recordings_cannot_be_held_out(rendered, mixed, sounds, scenes, tmp_path):
     empty = next(k for k in range(5) if not len(data.recorded_frames(sounds, fold=k)))
-    learned, judged = training._part_by_fold(rendered, mixed, [sounds], empty)
-    assert judged is rendered and len(learned) == len(mixed)
+    with complains("to calibrate with", "no recording", "hold out another fold"):
+        training._part_by_fold(rendered, mixed, [sounds], empty)
+    with complains("to calibrate with", "no recording"):
+        training.train_detector(tmp_path/"out", [sounds], scenes=scenes, fold=empty)
+    assert not (tmp_path/"out").exists()
+    learned, judged = training._part_by_fold(rendered, FrameDataset(), [], empty)
+    assert judged is rendered and not len(learned)
 
 @pytest.mark.parametrize("label", CLASSES)
 def test_a_held_out_fold_of_one_class_is_refused(rendered, mixed, sounds, tmp_path, label):
@@ -912,8 +951,9 @@ def test_a_held_out_fold_of_one_class_is_refused(rendered, mixed, sounds, tmp_pa
 def test_frames_with_and_without_a_teacher_are_not_mixed(tmp_path, scenes, monkeypatch):
     training.load_training_data(tmp_path, scenes)
     monkeypatch.setattr(training, "load_teacher", lambda path: None)
-    with complains("scenes.npz", "made without a teacher", kind=SirenbookFileError):
-        training.load_training_data(tmp_path, scenes, teacher="teacher.npz")
+    (tmp_path/"teacher.npz").write_bytes(b"weights")
+    with complains("scenes.npz", "another teacher", kind=SirenbookFileError):
+        training.load_training_data(tmp_path, scenes, teacher=tmp_path/"teacher.npz")
 
 def test_files_are_written_on_tensorflow_only(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")

@@ -361,7 +361,9 @@ def test_readers_take_whole_tables_only(tmp_path):
     assert load_unseen(path) == pieces()
     first, *rest = pieces()
     for bad in ([*rest, first, first], [first | {"p": 1.2}, *rest], [first | {"p": "nan"}, *rest],
-                [first | {"label": "siren"}, *rest]):
+                [first | {"label": "siren"}, *rest], [first | {"seconds": 0}, *rest],
+                [first, first | {"start_s": 90.0, "fold": 4 - first["fold"]}],
+                [first, first | {"start_s": 90.0, "group": "another"}]):
         write_csv(path, bad)
         with complains(path): load_unseen(path)
     path = tmp_path/"latency.csv"
