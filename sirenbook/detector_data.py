@@ -116,9 +116,9 @@ def vary_recording(
     return microphone(wav, rng).astype(np.float32)
 
 # %% ../nbs/27_detector_data.ipynb #42d9ef93
+# groups of world that share sound, as merge_duplicate_groups finds them (some minutes)
 JOINED = {"world:fs197320": "world:fs197318", "world:fs151242": "world:fs120526",
           "world:fs74517": "world:fs120526", "world:pyAA_count2": "world:pyAA_count"}
-# groups of world that share sound, as merge_duplicate_groups finds them (some minutes)
 
 def fold_of(
     group:str,   # of a recording, after the name of its data set and a colon
@@ -206,7 +206,10 @@ class Sounds:
         p = np.array([share(kind, all_of(kind)) for kind in self.kinds], float)
         self.p = p / p.sum() if len(p) else p
 
-    def draw(self, rng):
+    def draw(
+        self,
+        rng,     # random generator
+    ):           # (waveform, its group)
         "A recording, varied more often than not, and its group."
         groups = self.kinds[[*self.kinds][rng.choice(len(self.p), p=self.p)]]
         group = [*groups][rng.integers(len(groups))]
@@ -294,7 +297,7 @@ def mixed_frames(
     folders,         # of real recordings, or names of data sets
     n:int,           # how many mixtures, a fifth of them from each fold
     teacher=None,    # as `load_teacher` gives it
-    seed:int=0,
+    seed:int=0,      # of the draws
 ) -> FrameDataset:
     "Mixtures of real recordings, every second one with a siren."
     sounds, frames = _sounds_by_fold(folders), FrameDataset()

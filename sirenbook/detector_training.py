@@ -35,7 +35,7 @@ _STRIDES = (2, 2, 2, 1)                            # over frames: eight in all
 
 def network(
     tags:int=0,         # how many tags the second output has; 0 for none
-    dropout:float=0.2,
+    dropout:float=0.2,  # share of the numbers that are left out while it learns
 ):                      # keras.Model: PCEN frames `(n, n_frames, 64)` to logits `(n, n_steps, 1)`
     "The detector's network; its logit is positive for a siren."
     L, first = keras.layers, keras.Input((None, 64))
@@ -251,7 +251,7 @@ def step_logits(
         for i, z in zip(rows, logits): found[i] = z[:len(frames.target[i])]
     return found
 
-# %% ../nbs/28_detector_training.ipynb #21fd4333
+# %% ../nbs/28_detector_training.ipynb #3c6ca07c
 def _check_points(points, default):
     "Refuse operating points that no card may hold."
     if default not in points or not all(0 < t < 1 for t in points.values()): raise SirenbookError(
@@ -262,6 +262,7 @@ def _check_folder(folder):
     if Path(folder).exists() and not Path(folder).is_dir():
         raise SirenbookFileError(f"{folder}: a file is in its place; name a folder")
 
+# %% ../nbs/28_detector_training.ipynb #21fd4333
 def write_weights(
     folder,             # made if it is not there
     models:dict,        # "float" and "int8", each the bytes of a LiteRT file
@@ -280,10 +281,10 @@ def write_weights(
     _check_points(points, default)
     files = {kind: {"file": names[kind], "sha256": hashlib.sha256(model).hexdigest()}
              for kind, model in models.items()}
-    card = json.dumps({"format": 2, "files": files,
-                       "calibration": {"slope": slope, "offset": offset,
-                                       "siren_share": SIREN_SHARE},
-                       "operating_points": points, "default": default, "trained": trained}, indent=1)
+    card = {"format": 2, "files": files,
+            "calibration": {"slope": slope, "offset": offset, "siren_share": SIREN_SHARE},
+            "operating_points": points, "default": default, "trained": trained}
+    card = json.dumps(card, indent=1)
     _check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)                  # nothing was written until here
     for kind, model in models.items(): atomic_write(folder / names[kind], model)

@@ -325,6 +325,7 @@ def event_metrics(
                     (round(float(v), 4) for v in numbers)))
 
 # %% ../nbs/25_evaluation.ipynb #4a663689
+# columns of psds.csv
 PSDS_COLUMNS = {"weights": str, "sound": str, "operating_point": str, "threshold": float,
                 "logic": str, "truth": str, "hours": float, "true_events": int, "psds": float,
                 "psds_loose": float, "f1": float, "precision": float, "recall": float}

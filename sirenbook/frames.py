@@ -97,7 +97,7 @@ def running_pcen(
         average = averages[..., a + step - 1, :]
     ratio = np.exp(mel - np.float32(_GAIN) * np.log(averages + np.float32(_EPS)))
     normal = (ratio + np.float32(_BIAS)) ** _EXPONENT - np.float32(_BIAS ** _EXPONENT)
-    return normal, average
+    return normal, average.copy()                            # no view, which keeps the sound
 
 # %% ../nbs/23_frames.ipynb #a1f48a21
 CONTEXT_FRAMES = 23   # frames before a step on which its convolutions look back
@@ -268,8 +268,7 @@ class Network:
 
     def _steps(self, mel, memory, lite):
         "Format 2: each step with the frames before it, and with the state."
-        normal, average = running_pcen(mel, memory.average)
-        memory.average = average.copy()                      # no view, which keeps the sound
+        normal, memory.average = running_pcen(mel, memory.average)
         frames = np.concatenate([memory.frames, normal])
         for a in range(0, len(mel), self.step):
             logit, memory.state = lite(frames[a:a + CONTEXT_FRAMES + self.step], memory.state)

@@ -336,18 +336,16 @@ const taps = hz => {                        // a cosine that fades; on a wave of
 const answer = (kernel, n) => kernel.reduce((a, c, k) => a + c * pair(n + k), 0);
 const two = f => ({sr: RATE, samples: Float32Array.from({length: 2 * RATE}, (_, n) => f(n))});
 kinds.kernel = {
-  sliders: {
-    hz: {label: "Pattern", min: 0, max: 4000, step: 250, value: 3000, show: v => v + " Hz"},
-    place: {label: "Place", min: 0, max: 307, step: 1, value: 120, show: v => "sample " + v}},
+  sliders: {hz: {label: "Pattern", min: 0, max: 4000, step: 250, value: 3000, show: v => v + " Hz"},
+            place: {label: "Place", min: 0, max: 307, step: 1, value: 120, show: v => "sample " + v}},
   sounds: {"Hear the wave": () => two(pair),
            "Hear the answers": v => { const k = taps(v.hz); return two(n => answer(k, n)); }},
   draw({hz, place}, width) {
     const kernel = taps(hz), box = {width: width - 66, x: [0, 320], y: [-1, 1], xTicks: 4};
     const plot = axes({...box, height: 110, xName: "", yName: "the wave, and the kernel in place"});
     const below = axes({...box, top: 172, height: 110, xName: "sample", yName: "answers"});
-    const answers = Array.from({length: 308}, (_, n) => answer(kernel, FROM + n)),
-          most = Math.max(...kernel.map(Math.abs));
-    const largest = part => Math.max(...part.map(Math.abs)).toFixed(2);
+    const answers = Array.from({length: 308}, (_, n) => answer(kernel, FROM + n));
+    const most = Math.max(...kernel.map(Math.abs)), largest = part => Math.max(...part.map(Math.abs)).toFixed(2);
     const trace = (values, style) =>
       `<path d="M${values.map((a, n) => below.X(n + 6).toFixed(1) + " " + below.Y(a).toFixed(1)).join("L")}"
          fill="none" ${style}/>`;

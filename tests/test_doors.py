@@ -120,7 +120,7 @@ def test_antiphase_that_begins_at_any_time(detector, siren, start):
         in_blocks(detector, wav, size), found.scores.probability, atol=1e-4)
     (first, *_), = found.events
     (expected, *_), = detector.events(wav[:, 0], .5)
-    assert abs(first - expected) < 0.11
+    assert abs(first - expected) < 0.13                    # a step
 
 @pytest.mark.parametrize("size", [1, 160, 512, 1024])
 def test_blocks_shorter_than_a_tenth_of_a_second(detector, siren, size):

@@ -166,10 +166,10 @@ def test_the_command_has_all_its_commands_and_options(pages):
     assert max(len(line) for text in helps for line in text.splitlines()) < 100
 
 def test_a_chapter_links_each_method_to_its_entry():
-    m = next(m for m in reference.modules() if m.name == "sirenbook.detector")
+    m = next(m for m in reference.modules() if m.name == "sirenbook.frames")
     text = reference.lead(m, "FrontEnd")
     assert (
-        "### FrontEnd\n" in text and "#### [FrontEnd.push](api_detector.html#FrontEnd.push)" in text
+        "### FrontEnd\n" in text and "#### [FrontEnd.push](api_frames.html#FrontEnd.push)" in text
     )
 
 

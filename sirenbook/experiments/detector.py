@@ -111,13 +111,14 @@ def run_latency(
                                     scenes, points))
 
 # %% ../../nbs/86_experiment_detector.ipynb #cef14b07
+# categories of recordings that count as a street
 STREETS = ("street", "vehicle", "transport", "engine", "weather", "train", "people", "indoor")
 
 def real_onsets(
     folders,       # of the data sets that are judged
     fold:int,      # 0 to 4
     draws:int,     # sirens and streets of each group
-    snrs_db=REAL_SNRS_DB,
+    snrs_db=REAL_SNRS_DB,   # ratios of siren to street, dB
 ):                 # yields (group, draw, [(snr_db, waveform, onset_s, end_s), ...])
     "Real sirens that begin in real streets, both of one fold."
     found = [one for folder in folders for one in recordings_of_fold(folder, fold)]
