@@ -480,6 +480,11 @@ def test_what_does_not_pause_is_one_event_however_short_the_bridge():
         assert len(find_events(scores_of(*[.9] * 40), .5, bridge_s=bridge_s)) == 1
     assert len(find_events(scores_of(.9, .9, .1, .9), .5, bridge_s=0)) == 2
 
+def test_no_event_ends_after_the_last_score_that_it_holds():
+    for low in (1, 5):
+        [event] = find_events(scores_of(.9, *[.1] * low), .5, bridge_s=0)
+        assert event.start == 0 and event.end == FIRST_S
+
 def test_scores_of_two_lengths_are_refused():
     with complains("3 and 2"): find_events(Scores(np.arange(3.), np.zeros(2)), .5)
 
