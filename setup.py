@@ -32,7 +32,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["sirenbook", "sirenbook.*"]),
     include_package_data=True,
-    package_data={"sirenbook": ["*.csv", "weights/*"]},
+    package_data={"sirenbook": ["*.csv", "weights/*", "weights/clean/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=needs("requirements"),
     extras_require={"train": train, "book": book, "dev": dev, "evaluation": evaluation,

@@ -473,7 +473,7 @@ def _train_detector(args):
     from sirenbook.frames import quiet_stderr
     with quiet_stderr(): from sirenbook.detector_training import train_detector
     folder = train_detector(args.out, args.recorded, args.teacher, args.hours, args.seed,
-                            fold=args.fold, scenes=args.scenes)
+                            fold=args.fold, scenes=args.scenes, licensed=args.licensed)
     print(f"{folder}: a detector; use it with: sirenbook detect FILE --weights {folder}")
 
 # %% ../nbs/30_cli.ipynb #41b608e7
@@ -493,6 +493,8 @@ def _add_train(commands):
     ask.add_argument("--seed", type=int, default=0, help="random seed of the training (0)")
     ask.add_argument("--fold", type=int, default=4, choices=range(5), metavar="K",
                      help="the fifth of the recordings that is held out, 0 to 4 (4)")
+    ask.add_argument("--licensed", action="store_true",
+                     help="learn only from recordings whose licence allows any use")
     ask.set_defaults(run=_train_detector)
 
 COMMANDS.append(_add_train)
@@ -519,7 +521,11 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
     "detector": ("a detector for each fold, and what it says about recordings it never saw",
                  _FOLDS | {
         "--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept"),
-        "--hours": dict(type=float, help="hours of scenes to render (11)")})}
+        "--hours": dict(type=float, help="hours of scenes to render (11)"),
+        "--clean": dict(action="store_true",
+                        help="only the network that learns from licensed recordings")}),
+    "components": ("what memory, sirens, look-alikes, teacher and real sound each brought", {
+        "--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept")})}
 
 # %% ../nbs/30_cli.ipynb #b8cfb454
 def _experiment(args):

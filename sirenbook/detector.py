@@ -348,14 +348,14 @@ class Detector(Network):
     @classmethod
     def pretrained(
         cls, operating_point=None, precision="float",   # as for `Detector`
-        weights="default",      # "default"; "clean" is a name for weights that are not shipped yet
+        weights="default",      # "default"; "clean": learned only from sound free for any use
     ):
         "The detector that comes with the package."
-        if weights == "clean": raise SirenbookError(
-            "the weights 'clean' are not part of this sirenbook yet; leave weights out")
-        if weights != "default":
+        if weights not in ("default", "clean"):
             raise SirenbookError(f"weights is 'default' or 'clean', not {weights!r}")
-        return cls(str(resources.files("sirenbook") / "weights"), operating_point, precision)
+        folder = resources.files("sirenbook") / "weights"
+        if weights == "clean": folder = folder / "clean"
+        return cls(str(folder), operating_point, precision)
 
     def score(
         self,

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PIECE_S', 'UNSEEN_COLUMNS', 'FOUND', 'THRESHOLDS', 'PAUSE_S', 'PSDS_COLUMNS', 'LOGICS', 'SIREN_START_S', 'AFTER_S',
-           'AIRS', 'BLOCK', 'LATENCY_COLUMNS', 'piece_maxima', 'load_unseen', 'weights_name', 'unseen_metrics',
-           'worst_recordings', 'false_alarms', 'piece_alarms', 'alarm_rate', 'plot_alarms', 'operating_points',
-           'half_of', 'merge_spans', 'audible_spans', 'threshold_events', 'threshold_curve', 'event_metrics',
-           'load_psds', 'median_snr_db', 'onset_scenes', 'lay_over', 'alarm_intervals', 'outcome', 'load_latency',
-           'latencies', 'latency_table', 'plot_latency', 'load_peers']
+           'AIRS', 'BLOCK', 'LATENCY_COLUMNS', 'piece_maxima', 'load_unseen', 'weights_name', 'unseen_draws',
+           'unseen_metrics', 'worst_recordings', 'false_alarms', 'piece_alarms', 'alarm_rate', 'plot_alarms',
+           'operating_points', 'half_of', 'merge_spans', 'audible_spans', 'threshold_events', 'threshold_curve',
+           'event_metrics', 'load_psds', 'median_snr_db', 'onset_scenes', 'lay_over', 'alarm_intervals', 'outcome',
+           'load_latency', 'latencies', 'latency_table', 'plot_latency', 'load_peers']
 
 # %% ../nbs/25_evaluation.ipynb #02d6da55
 import hashlib, zlib
@@ -108,12 +108,12 @@ def _figures(top, free, weight, drawn):
             "found_at_1": at(0.01), "per_hour_at_85": 3600 * alarms / seconds}
 
 # %% ../nbs/25_evaluation.ipynb #84874e08
-def unseen_metrics(
+def unseen_draws(
     rows,             # of `load_unseen`
-    draws:int=300,    # how often groups are drawn; 0 for an interval without width
-    seed:int=0,       # of the draws
-) -> dict:            # name -> (value, low, high); the interval holds 95 % of the draws
-    "How well recordings are ranked, with bootstrap intervals by group."
+    draws:int=300,    # how often groups are drawn
+    seed:int=0,       # of the draws; the same for two networks gives the same groups
+) -> tuple:           # name -> value, and the values of each draw, `(draws, 4)`
+    "How well recordings are ranked, and again with groups drawn at random."
     top, free = _recordings(rows), _free(rows)
     if len(free) == len(rows): raise SirenbookError("no recording of a siren is among these rows")
     names, which = np.unique([r["group"] for r in top], return_inverse=True)
@@ -126,8 +126,16 @@ def unseen_metrics(
         mine = weight * drawn[which]
         if len({*_siren(top)[mine > 0]}) == 2:
             found.append([*_figures(top, free, mine, drawn[home]).values()])
-    limits = np.percentile(found or [[*value.values()]], (2.5, 97.5), axis=0).T
+    return value, np.array(found).reshape(-1, len(value))
+
+def unseen_metrics(
+    rows, draws:int=300, seed:int=0,   # as for `unseen_draws`; 0 draws for no width
+) -> dict:            # name -> (value, low, high); the interval holds 95 % of the draws
+    "How well recordings are ranked, with bootstrap intervals by group."
+    value, found = unseen_draws(rows, draws, seed)
+    limits = np.percentile(found if draws else [[*value.values()]], (2.5, 97.5), axis=0).T
     return {k: (v, *map(float, ends)) for (k, v), ends in zip(value.items(), limits)}
+
 
 # %% ../nbs/25_evaluation.ipynb #a0d44d6f
 def worst_recordings(

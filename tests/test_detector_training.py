@@ -160,6 +160,44 @@ def test_the_folds_part_the_recordings(sounds, real):
     assert sum(map(len, parts)) == len(real) and len(parts[FOLD]) > 0
     for k, part in enumerate(parts): assert all(data.fold_of(g) == k for g in part.group)
 
+def with_licenses(sounds, folder, license_of):
+    "A copy of recordings whose manifest states a licence for each, by its file name."
+    shutil.copytree(sounds, folder)
+    head, *rows = (folder/"manifest.csv").read_text().splitlines()
+    (folder/"manifest.csv").write_text("\n".join(
+        [head + ",license_if_stated", *(f"{row},{license_of(row)}" for row in rows)]) + "\n")
+    return folder
+
+def test_only_licensed_recordings_are_learned_from(sounds, tmp_path):
+    mine = with_licenses(sounds, tmp_path/"mine",
+                         lambda row: "none stated" if "n1" in row else "CC0")
+    groups = lambda **k: {g for _, g, _ in data.grouped_recordings(mine, **k)}
+    everything, free, others = groups(), groups(licensed=True), groups(licensed=False)
+    assert others == {"mine:n1"} and free == everything - others
+    assert groups(fold=FOLD, licensed=True) == {g for g in free if data.fold_of(g) == FOLD}
+    assert {*data.recorded_frames(mine, licensed=True).group} == free
+    mixed = data.mixed_frames([mine], 40, licensed=True)
+    assert {*mixed.group} <= free and "mine:n1" in {*data.mixed_frames([mine], 200).group}
+    sources, n = training.sources_of([mine], True), len(data.grouped_recordings(mine, licensed=True))
+    assert {s["license"] for s in sources} == {"CC0"} and sum(s["recordings"] for s in sources) == n
+
+def test_nobody_knows_which_recordings_of_a_set_without_licences_are_free(sounds, tmp_path):
+    with complains("sounds", "license_if_stated", kind=SirenbookFileError):
+        data.grouped_recordings(sounds, licensed=True)
+    with complains("license_if_stated"):
+        training.train_detector(tmp_path/"out", [sounds], licensed=True, fold=FOLD)
+    assert not (tmp_path/"out").exists()
+    assert len(data.grouped_recordings("roadside", licensed=True)) == 60
+
+@pytest.mark.parametrize("text, free", [
+    ("CC0-1.0", True), ("CC-BY-4.0", True), ("CC BY 3.0", True), ("repo: MIT", True),
+    ("ODbL 1.0 (repo)", True), ("repo LICENSE: Apache 2.0", True), ("Pixabay", True),
+    ("CC BY-NC 3.0", False), ("CC-BY-NC-4.0", False), ("CC BY-ND 4.0", False),
+    ("CC BY-SA 4.0", False), ("none stated", False), ("", False), ("GPL-3.0", False),
+    ("none stated in repo (upstream: CC BY 3.0)", False), ("see Debian copyright file", False),
+    ("submitted by its author", False), ("permitted for research", False)])
+def test_a_licence_allows_any_use_or_does_not(text, free): assert data.is_licensed(text) == free
+
 def test_a_sound_of_neither_class_is_left_out(sounds, tmp_path):
     shutil.copytree(sounds, tmp_path/"some")
     table = tmp_path/"some"/"manifest.csv"
@@ -819,7 +857,8 @@ def test_called_again_it_trains_nothing(trained, scenes, sounds, monkeypatch):
 
 def test_the_thresholds_were_counted(trained, sounds):
     _, weights = trained
-    wavs = [*training._siren_free(sounds, FOLD)]
+    found = data.grouped_recordings(sounds, FOLD)
+    wavs = [r.wav for r, _, category in found if category != "siren"]
     held = [i for i in range(12) if data.fold_of(f"sounds:n{i // 2}") == FOLD]
     assert len(wavs) == len(held) > 0
     counted = operating_points(false_alarms(Detector.load(weights), wavs), training.PER_HOUR)
@@ -837,10 +876,11 @@ def test_counts_of_hours_become_operating_points(rendered, monkeypatch, tmp_path
     monkeypatch.setattr(training, "to_litert", lambda step, small=False: b"a file")
     monkeypatch.setattr(training.Detector, "load", lambda folder: None)
     sampler = data.FrameSampler(rendered, FrameDataset(), 0, batch_size=1)
-    training._ship(tmp_path/"w", a_network(), sampler, judged, [], {"seed": 3})
+    training._ship(tmp_path/"w", a_network(), sampler, judged, [], {"seed": 3}, ["somewhere"])
     card = json.loads((tmp_path/"w"/"detector.json").read_text())
     assert card["operating_points"] == operating_points(rows, training.PER_HOUR)
     assert card["default"] == training.DEFAULT and card["trained"]["seed"] == 3
+    assert card["trained"]["sources"] == ["somewhere"]
 
 def test_a_run_on_other_sounds_is_refused(trained, scenes, sounds, tmp_path):
     folder, weights = trained
@@ -928,7 +968,7 @@ def test_one_class_alone_is_refused_before_training(
     with complains("to calibrate with", "no siren"):
         training._part_by_fold(quiet, FrameDataset(), [], 4)
     monkeypatch.setattr(training, "fit_in_folder", lambda *a, **k: pytest.fail("trained"))
-    monkeypatch.setattr(training, "mixed_frames", lambda *a: mixed.where(~siren))
+    monkeypatch.setattr(training, "mixed_frames", lambda *a, **k: mixed.where(~siren))
     with complains("no siren"):
         training.train_detector(tmp_path/"out", [sounds], scenes=scenes, fold=FOLD)
 

@@ -1,5 +1,6 @@
 """Ranking, counts, latency, event metrics and readers, against cases whose answer is known."""
 import csv, importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -480,9 +481,9 @@ def test_psds_rows_are_measured_once_and_replaced_by_other_weights(tmp_path, mon
 def fakes(tmp_path, monkeypatch):
     "What `run` calls that takes hours, replaced: the folds that were trained, their detectors."
     trained, detectors = [], {}
-    def train(folder, recorded, teacher, hours, *, fold):
-        trained.append(fold)
-        run = folder/f"fold {fold}, seed 0"
+    def train(folder, recorded, teacher, hours, *, fold, licensed=False):
+        trained.append((fold, [p.name for p in recorded]) if licensed else fold)
+        run = folder/f"fold {fold}, seed 0{', licensed' * licensed}"
         (run/"weights").mkdir(parents=True, exist_ok=True)
         (run/"log.csv").write_text(f"epoch,loss\n{fold},0.5\n")
         return run/"weights"
@@ -526,6 +527,24 @@ def test_the_experiment_trains_each_fold_and_writes_its_tables(tmp_path, fakes):
     assert len([r for r in load_latency(out/"latency.csv") if r["sound"] == "real"]) == len(
         [r for r in latency if r["sound"] == "real"])
 
+def test_the_clean_network_is_judged_on_what_it_does_not_know(tmp_path, fakes, monkeypatch):
+    places = [judged_folder(tmp_path/"sets"/name) for name in ("street", "world", "esvs")]
+    (out := tmp_path/"data").mkdir()
+    every = experiment.grouped_recordings
+    known = [r for r in every(places[1]) if r[2] != "siren"][:2]
+    fold = next(k for k in range(5) if k not in {experiment.fold_of(g) for _, g, _ in known})
+    monkeypatch.setattr(experiment, "grouped_recordings", lambda folder, fold=None, licensed=None:
+                        every(folder, fold) if licensed is None else
+                        known if Path(folder).name == "world" else [])
+    experiment.run(places, out, folder=tmp_path/"runs", fold_ids=[fold], clean=True)
+    assert fakes.trained == [(fold, ["world", "esvs"])]                # not street
+    assert {p.name for p in out.iterdir()} == {"unseen_clean.csv"}
+    rows = load_unseen(out/"unseen_clean.csv")
+    assert {r["group"] for r in rows} == {
+        g for p in places[:2] for _, g, _ in every(p)} - {g for _, g, _ in known}
+    assert {r["weights"] for r in rows} == {weights_name(Loud(f"fold {fold}, seed 0, licensed"))}
+    assert fakes.points == [(f"fold {fold}, seed 0, licensed", piece_alarms(rows))]
+
 def test_what_the_experiment_cannot_do_is_refused_before_anything_is_written(tmp_path, fakes):
     street, esvs = (judged_folder(tmp_path/"sets"/n, (0,)) for n in ("street", "esvs"))
     (out := tmp_path/"data").mkdir()
@@ -537,7 +556,7 @@ def test_what_the_experiment_cannot_do_is_refused_before_anything_is_written(tmp
         with complains("folds"): experiment.run([street], out, fold_ids=folds, **runs)
     with complains(tmp_path/"no", "no such folder"): experiment.run([street], tmp_path/"no", **runs)
     assert not fakes.trained and not [*out.iterdir()] and not (tmp_path/"runs").exists()
-    for name in ("unseen", "latency", "psds"):                    # as a version before wrote them
+    for name in ("unseen", "unseen_clean", "latency", "psds"):    # as a version before wrote them
         (out/f"{name}.csv").write_text("weights,kind\nab,wail\n")
         with complains(name, kind=SirenbookFileError): experiment.run([street], out, **runs)
         assert not fakes.trained and (out/f"{name}.csv").read_text() == "weights,kind\nab,wail\n"
