@@ -69,6 +69,9 @@ WORLD ?= world
 detector: $(READY)  ## train the detector without each fold and measure it there, into sirenbook/weights and data/*.csv (hours; resumes)
 	$(EXPERIMENT) detector --datasets '$(ESVS)' '$(STREET)' '$(WORLD)' --folder '$(DETECTOR)' --out data
 	@cp $(DETECTOR)/fold4-seed0/weights/* sirenbook/weights
+	$(EXPERIMENT) detector --clean --datasets '$(ESVS)' '$(STREET)' '$(WORLD)' --folder '$(DETECTOR)' --out data
+	@mkdir -p sirenbook/weights/clean && cp $(DETECTOR)/fold4-seed0-licensed/weights/* sirenbook/weights/clean
+	$(EXPERIMENT) components --datasets '$(ESVS)' '$(STREET)' '$(WORLD)' --folder '$(DETECTOR)' --out data
 	@$(BIN)/python benchmarks/detector.py --out data/peers.csv
 
 # pytest ends with 5 where nothing is left to try: a test that hung has passed once its process began again
