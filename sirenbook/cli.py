@@ -77,12 +77,17 @@ def _recordings(names):
     return found
 
 # %% ../nbs/30_cli.ipynb #07a97d39
+def _loaded(weights, operating_point=None):
+    "The detector of the package, that with the clean weights, or one of a folder."
+    from sirenbook.detector import Detector
+    if weights not in (None, "clean"): return Detector.load(weights, operating_point)
+    return Detector.pretrained(operating_point, weights=weights or "default")
+
 def _detector(args):
     "The detector and the threshold that were asked for."
-    from sirenbook.detector import Detector, EventTracker
+    from sirenbook.detector import EventTracker
     if args.threshold is not None: EventTracker(args.threshold)  # refuses what is no threshold
-    if args.weights is None: detector = Detector.pretrained(args.operating_point)
-    else: detector = Detector.load(args.weights, args.operating_point)
+    detector = _loaded(args.weights, args.operating_point)
     return detector, detector.threshold if args.threshold is None else args.threshold
 
 def _add_detector(ask):
@@ -93,7 +98,7 @@ def _add_detector(ask):
     which.add_argument("--operating-point", metavar="K/h",
                        help="or the threshold that gave K false alarms an hour")
     ask.add_argument("--weights", metavar="DIR",
-                     help="a detector of your own, as `sirenbook train detector` makes it")
+                     help="a detector of your own, as `sirenbook train detector` makes it; or clean")
 
 # %% ../nbs/30_cli.ipynb #465cb084
 def _answer(detector, threshold, path, progress=None, curve=False):
@@ -122,8 +127,7 @@ _WORTH_BYTES = 64e6  # several files of together so much are shared among proces
 
 def _file_worker(weights, threshold, curve):
     "What `run_workers` calls once in each process; the function it gets, once for each file."
-    from sirenbook.detector import Detector
-    detector = Detector.load(weights) if weights else Detector.pretrained()
+    detector = _loaded(weights)
     return lambda path, note: _answer(detector, threshold, Path(path), note, curve)
 
 def _size(paths): return sum(os.path.getsize(p) for p in paths if os.path.isfile(p))

@@ -24,7 +24,7 @@ from .files import read_csv
 from .frames import (HOP, STEP_FRAMES, STEP_S, WARM_FRAMES, mirrored_start,
                               running_pcen)
 from .networks import keras
-from .recordings import load_dataset, load_events, load_truth
+from .recordings import Dataset, load_dataset, load_events, load_truth
 from .roads import band_power, convolve, microphone, street_response
 from .spectrograms import log_mel
 
@@ -174,12 +174,12 @@ def _licensed(dataset, rows):
 
 # %% ../nbs/27_detector_data.ipynb #3661ab12
 def grouped_recordings(
-    folder,          # real recordings, or the name of a data set
+    folder,          # real recordings, the name of a data set, or a Dataset
     fold:int=None,   # only those of a fold, 0 to 4
     licensed=None,   # True: only those that may be used for anything; False: only the others
 ) -> list:           # of (Recording, its group, its category); category "siren" for sirens
     "The recordings of a data set, except those that belong to neither class."
-    data, found = load_dataset(folder), []
+    data, found = folder if isinstance(folder, Dataset) else load_dataset(folder), []
     rows = manifest_rows(data)
     allowed = rows if licensed is None else _licensed(data, rows)
     for r, row, free in zip(data.recordings, rows, allowed):

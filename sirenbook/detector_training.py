@@ -420,7 +420,7 @@ def sources_of(
     found = Counter()
     for folder in recorded:
         data = load_dataset(folder)
-        mine = {r.path for r, *_ in grouped_recordings(folder, licensed=licensed)}
+        mine = {r.path for r, *_ in grouped_recordings(data, licensed=licensed)}
         for r, row in zip(data.recordings, manifest_rows(data)):
             stated = ((row.get("source", ""), row["license_if_stated"])
                       if "license_if_stated" in row else ("", PERMITTED.get(data.name, "")))

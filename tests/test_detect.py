@@ -175,6 +175,10 @@ def test_weights_of_your_own(sounds, capsys):
     for more in ([], ["--workers", "2"], ["--operating-point", "7/h"]):
         assert {a["threshold"] for a in answers(capsys, *sounds, "--weights", "mine",
                                                 *more)} == {.625}
+    clean = json.loads((PACKAGE/"weights"/"clean"/"detector.json").read_text())
+    for more in ([], ["--workers", "2"]):
+        assert {a["threshold"] for a in answers(capsys, *sounds, "--weights", "clean", *more)} == {
+            clean["operating_points"][clean["default"]]}
     model = Path("mine")/card["files"]["float"]["file"]
     model.write_bytes(model.read_bytes()[:-1])
     assert main(["detect", "wail.wav", "--weights", "mine"]) == 1
@@ -723,8 +727,9 @@ def test_a_library_is_missing(monkeypatch, capsys, tmp_path):
 def training(monkeypatch):
     "A training that only notes what was asked."
     module, calls = types.ModuleType("sirenbook.detector_training"), []
-    def train_detector(out, recorded=(), teacher=None, hours=0, seed=0, *, fold=0, scenes=None):
-        calls.append((out, list(recorded), teacher, hours, seed, fold, scenes))
+    def train_detector(out, recorded=(), teacher=None, hours=0, seed=0, *, fold=0, scenes=None,
+                       licensed=False):
+        calls.append((out, list(recorded), teacher, hours, seed, fold, scenes, licensed))
         return f"{out}/weights"
     module.train_detector = train_detector
     monkeypatch.setitem(sys.modules, "sirenbook.detector_training", module)
@@ -733,10 +738,10 @@ def training(monkeypatch):
 def test_train_passes_its_options_on(training, capsys):
     assert main(["train", "detector", "--out", "mine"]) == 0
     assert "--weights mine/weights" in capsys.readouterr().out
-    words = "--out mine --recorded e w --teacher t --scenes s --hours 0.5 --seed 3 --fold 1"
+    words = "--out mine --recorded e w --teacher t --scenes s --hours 0.5 --seed 3 --fold 1 --licensed"
     assert main(["train", "detector", *words.split()]) == 0
-    assert training == [("mine", [], None, 11, 0, 4, None),
-                        ("mine", ["e", "w"], "t", .5, 3, 1, "s")]
+    assert training == [("mine", [], None, 11, 0, 4, None, False),
+                        ("mine", ["e", "w"], "t", .5, 3, 1, "s", True)]
 
 @pytest.mark.parametrize("words, named", [("--hours 0", "hours"), ("--hours -1", "hours"),
     ("--hours nan", "hours"), ("--hours inf", "hours"), ("--seed -1", "seed")])

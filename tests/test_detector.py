@@ -8,6 +8,7 @@ import soxr
 from hypothesis import HealthCheck, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from shared import PACKAGE, complains, fresh, write
+from sirenbook.detector_data import is_licensed
 from sirenbook.errors import SirenbookError, SirenbookFileError, SirenbookWarning
 from test_frames import folder_with
 from sirenbook.detector import (GAP_S, Detection, Detector, Event, EventTracker, Scores,
@@ -536,9 +537,22 @@ def test_operating_points(detector, wail_16k):
 def test_names_of_weights(detector, wail_16k):
     assert same(Detector.pretrained(None, "float", "default").score(wail_16k),
                 detector.score(wail_16k))
-    with complains("'clean'", "not part of this sirenbook yet"):
-        Detector.pretrained(weights="clean")
-    with complains("'default' or 'clean'", "'best'"): Detector.pretrained(weights="best")
+    clean = Detector.pretrained(weights="clean")
+    assert clean.score(wail_16k).probability.max() > 0.5
+    assert not same(clean.score(wail_16k), detector.score(wail_16k))
+    for wrong in ("best", None, ["clean"]):
+        with complains("'default' or 'clean'"): Detector.pretrained(weights=wrong)
+
+def test_clean_weights_learned_only_from_sound_that_is_free(detector):
+    card = Detector.pretrained(weights="clean").card["trained"]
+    assert card["licensed"] and {s["dataset"] for s in card["sources"]} == {"esvs", "world"}
+    of_world = [s for s in card["sources"] if s["dataset"] == "world"]
+    assert all(s["source"] and is_licensed(s["license"]) for s in of_world)
+    assert sum(s["recordings"] for s in of_world) == 620
+    assert all(s["license"] for s in card["sources"])
+    everything = detector.card["trained"]["sources"]
+    assert {s["dataset"] for s in everything} == {"esvs", "street", "world"}
+    assert not all(is_licensed(s["license"]) for s in everything)
 
 def test_the_third_argument_of_events_is_the_operating_point(detector, wail_16k):
     point = min(detector.card["operating_points"])

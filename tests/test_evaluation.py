@@ -481,7 +481,7 @@ def test_psds_rows_are_measured_once_and_replaced_by_other_weights(tmp_path, mon
 def fakes(tmp_path, monkeypatch):
     "What `run` calls that takes hours, replaced: the folds that were trained, their detectors."
     trained, detectors = [], {}
-    def train(folder, recorded, teacher, hours, *, fold, licensed=False):
+    def train(folder, recorded, teacher, hours, *, fold, mixtures=6000, licensed=False):
         trained.append((fold, [p.name for p in recorded]) if licensed else fold)
         run = folder/f"fold {fold}, seed 0{', licensed' * licensed}"
         (run/"weights").mkdir(parents=True, exist_ok=True)

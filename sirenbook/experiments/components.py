@@ -27,7 +27,7 @@ from ..runs import RunTable
 # %% ../../nbs/89_experiment_components.ipynb #777e37ca
 # name: what is changed; the first one has everything
 ARMS = ("all", "no memory", "preset sirens", "no look-alikes", "no teacher", "no real sound")
-HOURS, MIXTURES, STEPS = 5, 6000, 300   # rendered scenes, h; of real sound; batches for each network
+HOURS, MIXTURES, STEPS = 5, 6000, 200   # rendered scenes, h; of real sound; batches for each network
 # name: how many steps of `all` are averaged before the highest is taken
 MEANS = {"mean of 0.5 s": 4, "mean of 1 s": 8}
 

@@ -205,12 +205,13 @@ def run_psds(
 # %% ../../nbs/86_experiment_detector.ipynb #985d3395
 _TABLES = {"unseen": UNSEEN_COLUMNS, "unseen_clean": UNSEEN_COLUMNS, "latency": LATENCY_COLUMNS,
            "psds": PSDS_COLUMNS}
-_LICENSED = ("esvs", "world")   # data sets that the clean weights learn from
+_LICENSED, _MIXTURES = ("esvs", "world"), 4000   # what the clean weights learn from, and how many
 
 def _run_clean(recorded, judged, out, folder, hours, fold):
     "Train on licensed recordings alone, and measure on all others."
     recorded = [f for f in recorded if Path(f).name in _LICENSED]
-    place = train_detector(folder, recorded, TEACHER, hours, fold=fold, licensed=True)
+    place = train_detector(folder, recorded, TEACHER, hours, fold=fold, mixtures=_MIXTURES,
+                           licensed=True)
     known = {g for f in recorded for _, g, _ in grouped_recordings(f, licensed=True)
              if fold_of(g) != fold}
     detectors = dict.fromkeys(range(5), Detector.load(place))
