@@ -80,6 +80,9 @@ def _recordings(names):
 def _loaded(weights, operating_point=None):
     "The detector of the package, that with the clean weights, or one of a folder."
     from sirenbook.detector import Detector
+    from sirenbook.errors import SirenbookError
+    if weights == "clean" and Path("clean").exists(): raise SirenbookError(
+        "clean: a name of the package's weights, and a folder here; for the folder write ./clean")
     if weights not in (None, "clean"): return Detector.load(weights, operating_point)
     return Detector.pretrained(operating_point, weights=weights or "default")
 

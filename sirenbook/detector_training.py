@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FILTERS', 'DENSE', 'UNITS', 'WINDOW_STEPS', 'WINDOW_UNITS', 'LOG_COLUMNS', 'TAGS_WEIGHT', 'TAG_SHARE', 'SIREN_SHARE',
            'PER_HOUR', 'DEFAULT', 'network', 'RunFolder', 'fit_in_folder', 'siren_network', 'streaming_network',
-           'to_litert', 'calibrate', 'step_logits', 'write_weights', 'load_training_data', 'sources_of',
-           'set_operating_points', 'train_detector']
+           'to_litert', 'calibrate', 'step_logits', 'write_weights', 'fingerprint', 'load_training_data',
+           'dataset_folders', 'check_training', 'sources_of', 'set_operating_points', 'begin_run', 'train_detector']
 
 # %% ../nbs/28_detector_training.ipynb #6d5d661b
 import hashlib, json, math, os, tempfile, warnings
@@ -190,6 +190,8 @@ def streaming_network(
     L = keras.layers
     of = lambda kind: [layer for layer in model.layers if isinstance(layer, kind)]
     recurrent, dense = model.get_layer("memory"), model.get_layer("now")
+    if not isinstance(recurrent, L.GRU): raise SirenbookError(
+        "a network without a memory has no state that could go from step to step")
     frames = keras.Input(batch_shape=(1, CONTEXT_FRAMES + STEP_FRAMES, 64), name="frames")
     state = keras.Input(batch_shape=(1, recurrent.units), name="state")
     x = L.Reshape((-1, 64, 1))(frames)
@@ -300,13 +302,24 @@ def write_weights(
     atomic_write(folder / "detector.json", (card + "\n").encode())
 
 # %% ../nbs/28_detector_training.ipynb #9e63fb52
-def _fingerprint(folders, teacher=None, *more):
+def fingerprint(
+    folders,        # of sounds
+    teacher=None,   # file of the teacher's weights
+    *more,          # what else matters
+) -> str:           # 16 hexadecimal digits
     "A short name for the sounds in folders, the teacher and what else frames are made with."
     facts = [(Path(f).name, [(os.path.relpath(p, f), p.stat().st_size) for p in find_sounds(f)])
              for f in folders]
     facts += [None if teacher is None else sha256(teacher), *more]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
+def _licensed(folders, licensed):
+    "For a fingerprint: the recordings that are used because of their licence."
+    return [] if licensed is None else [(licensed, [
+        (group, Path(r.path).name) for f in folders
+        for r, group, _ in grouped_recordings(f, licensed=licensed)])]
+
+# %% ../nbs/28_detector_training.ipynb #73841d5f
 def _kept(path, make, of=""):
     "Frames from a file, or made and put there; refuses those that were made of something else."
     names, path = ("target", "weight", "group", "category"), Path(path)
@@ -346,22 +359,28 @@ def load_training_data(
     (where := Path(out) / "frames").mkdir(parents=True, exist_ok=True)
     model = None if teacher is None else load_teacher(teacher)
     rendered = _kept(where / "scenes.npz", lambda: rendered_frames(scenes, model),
-                     _fingerprint([find_dataset(scenes)], teacher))
+                     fingerprint([find_dataset(scenes)], teacher))
     if not recorded: return rendered, FrameDataset()
-    name = "-".join(sorted(p.name for p in map(Path, recorded))) + "-licensed" * bool(licensed)
+    name = "-".join(sorted(p.name for p in map(Path, recorded)))
+    name += {None: "", True: "-licensed", False: "-unlicensed"}[licensed]
     return rendered, _kept(where / f"{name}-{n}.npz",
                            lambda: mixed_frames(recorded, n, model, licensed=licensed),
-                           _fingerprint(map(find_dataset, recorded), teacher, n))
+                           fingerprint(map(find_dataset, recorded), teacher, n,
+                                        *_licensed(recorded, licensed)))
 
 # %% ../nbs/28_detector_training.ipynb #d566e789
-def _folders(*names):
+def dataset_folders(
+    *names,   # of data sets, or folders
+):            # a list of paths
     "Folders of data sets; refuses one that is not there."
     found = [find_dataset(name) for name in names]
     for place in found:
         if not place.is_dir(): raise SirenbookFileError(f"{place}: there is no such folder")
     return found
 
-def _check_arguments(out, recorded, teacher, seed, epochs, fold, mixtures):
+def check_training(
+    out, recorded, teacher, seed, epochs, fold, mixtures,   # as for `train_detector`, paths
+):
     "Refuse what cannot be trained with, before any time is spent."
     _check_folder(out)
     names = [p.name for p in recorded]
@@ -387,11 +406,11 @@ def _need_both(categories, what):
 
 _LEARNED, _JUDGED = "the recordings to learn from", "the sounds to calibrate with, fold {}"
 
-def _check_folds(found, fold):
+def _check_folds(recorded, found, fold):
     "Refuse recordings of one class, in the fold that is held out or in the others."
     held = [fold_of(group) == fold for _, group, _ in found]
     for side, what in ((False, _LEARNED), (True, _JUDGED.format(fold))):
-        if found: _need_both([c for (*_, c), h in zip(found, held) if h == side], what)
+        if recorded: _need_both([c for (*_, c), h in zip(found, held) if h == side], what)
 
 def _part_by_fold(rendered, mixed, recorded, fold, licensed=None):
     "The mixtures to learn from, and what to calibrate with: recordings of one fold, or the scenes."
@@ -444,12 +463,16 @@ def set_operating_points(
     _check_points(points, card["default"])
     atomic_write(path, (json.dumps(card, indent=1) + "\n").encode())
 
-def _begin(run, facts):
+def begin_run(
+    run,          # the folder of a run
+    facts:dict,   # what it is made of
+):
     "Note what a run is made of; refuse a folder that holds another one."
-    path, text = run / "run.json", json.dumps(facts).encode()
-    if (run / "last.npz").is_file() and not (path.is_file() and path.read_bytes() == text):
+    path, text = Path(run) / "run.json", json.dumps(facts).encode()
+    if (path.parent / "last.npz").is_file() and not (
+            path.is_file() and path.read_bytes() == text):
         raise SirenbookFileError(f"{run}: holds a run on other sounds or settings; remove it")
-    run.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, text)
 
 def _ship(folder, model, sampler, judged, wavs, facts, sources):
@@ -477,11 +500,12 @@ def train_detector(
     licensed:bool=False,   # whether only recordings are used whose licence allows any use
 ):                   # the folder of weights, for Detector.load
     "Train a detector from nothing; the same call resumes where it was interrupted."
-    recorded, out, licensed = _folders(*recorded), Path(out), True if licensed else None
-    _check_arguments(out, recorded, teacher, seed, epochs, fold, mixtures)
+    recorded, out, licensed = dataset_folders(*recorded), Path(out), True if licensed else None
+    check_training(out, recorded, teacher, seed, epochs, fold, mixtures)
     found = [one for f in recorded for one in grouped_recordings(f, licensed=licensed)]
-    _check_folds(found, fold)
-    if scenes is not None: [scenes] = _folders(scenes)
+    _check_folds(recorded, found, fold)
+    sources = sources_of(recorded, licensed)
+    if scenes is not None: [scenes] = dataset_folders(scenes)
     else: scenes = render_dataset(out / "scenes", hours, 1, seconds=10, world=True)
     rendered, mixed = load_training_data(out, scenes, recorded, teacher, mixtures, licensed)
     learned, judged = _part_by_fold(rendered, mixed, recorded, fold, licensed)
@@ -489,10 +513,10 @@ def train_detector(
     run = out / f"fold{fold}-seed{seed}{'-licensed' * bool(licensed)}"
     facts = {"seed": seed, "epochs": epochs, "held_out_fold": fold, "teacher": bool(teacher),
              "learned_from": ["rendered scenes", *(p.name for p in recorded)],
-             "licensed": bool(licensed), "sounds": _fingerprint([scenes, *recorded], teacher,
-                                                                mixtures)}
-    _begin(run, facts)
+             "sounds": fingerprint([scenes, *recorded], teacher, mixtures,
+                                    *_licensed(recorded, licensed))}
+    begin_run(run, facts | ({"licensed": True} if licensed else {}))
     wavs = (r.wav for r, g, category in found if category != "siren" and fold_of(g) == fold)
     return _ship(run / "weights", fit_in_folder(sampler, run, epochs=epochs), sampler, judged,
-                 wavs, facts, sources_of(recorded, licensed))
+                 wavs, facts | {"licensed": bool(licensed)}, sources)
 

@@ -52,40 +52,43 @@ def test_each_arm_lacks_one_thing_and_nothing_else(parts):
     for name in ("all", "no memory", "preset sirens", "no look-alikes"):
         assert scene(arm[name][1]) == scene(mixed)
 
+GROUPS = [[g for g in map("world:{}".format, range(400)) if fold_of(g) == k] for k in range(5)]
+
 def rows_of(quality=lambda arm: 2.0, n=30):
     "Rows of all arms and folds: logits of sirens stand out by `quality`."
     rows = []
     for arm in (*components.ARMS, *components.MEANS, *components.LEFT_OUT):
-        out = components.LEFT_OUT.get(arm)
+        out = arm in components.LEFT_OUT
         for fold in range(5) if arm == "all" else [0] if out else range(3):
             rng = np.random.default_rng([fold])
             for i in range(n):
                 siren = i % 3 == 0
-                name = ("mbmn974_ambulance" if i % 2 else "Alejandro_") if siren else "other"
-                row = {"arm": arm, "fold": fold, "set": "world", "file": f"{name}{fold}{i}.ogg",
-                       "group": f"g{fold}-{i // 2}", "label": "emergency" if siren else
-                       "non-emergency", "seconds": 5.0,
+                name = ("mbmn974_ambulance", "Alejandro_")[i % 2] if siren else "other"
+                row = {"of": "x", "arm": arm, "fold": fold, "set": "world",
+                       "file": f"{name}{fold}{i}.ogg", "group": GROUPS[fold][i // 2],
+                       "label": "emergency" if siren else "non-emergency", "seconds": 5.0,
                        "logit": round(float(rng.normal() + siren * quality(arm)), 2)}
                 if not (out and siren): rows.append(row)
-    for arm, out in components.LEFT_OUT.items():
+    for arm in components.LEFT_OUT:
         known = [r for r in rows if r["arm"] == "all" and r["label"] == "emergency"]
         change = quality(arm) - quality("all")
         rows += [r | {"arm": arm, "fold": 0, "logit": round(r["logit"] + change, 2)}
-                 for r in known if r["file"].startswith(out)]
+                 for r in known if components.is_left_out(arm, r)]
     return rows
 
 @pytest.fixture
 def kinds(monkeypatch):
-    monkeypatch.setattr(components, "LEFT_OUT", {"ambulance": "mbmn974_ambulance",
-                                                 "UrbanSound8K": "Alejandro"})
+    monkeypatch.setattr(components, "LEFT_OUT", {"ambulance": ("mbmn974_ambulance",),
+                                                 "UrbanSound8K": ("Alejandro",)})
 
 def test_a_table_is_read_back(tmp_path, kinds):
     write_csv(path := tmp_path/"components.csv", rows_of())
     rows = components.load_components(path)
     assert [{k: r[k] for k in components.COMPONENT_COLUMNS} for r in rows] == rows_of()
     assert all(np.isclose(np.log(r["p"] / (1 - r["p"])), r["logit"]) for r in rows)
-    write_csv(path, [r | {"label": "siren"} for r in rows_of()])
-    with complains(path, "'siren'", kind=SirenbookFileError): components.load_components(path)
+    for wrong in ({"label": "siren"}, {"seconds": 0}):
+        write_csv(path, [r | wrong for r in rows_of()])
+        with complains(path, kind=SirenbookFileError): components.load_components(path)
 
 def test_an_arm_that_ranks_worse_is_below_the_one_with_everything(tmp_path, kinds):
     write_csv(path := tmp_path/"c.csv", rows_of(lambda arm: 0.5 if arm == "no teacher" else 3.0))
@@ -110,6 +113,44 @@ def test_a_kind_that_was_left_out_is_found_less(tmp_path, kinds):
     assert other["known"] == other["unknown"] == (1, 1, 1) and other["difference"] == (0, 0, 0)
     assert ambulance["recordings"] == 25 and 0 < ambulance["groups"] <= 25
 
+def test_what_is_not_there_for_every_network_cannot_be_compared(tmp_path, kinds):
+    for gone in (("all", 3), ("ambulance", 0)):
+        write_csv(path := tmp_path/"c.csv", [r for r in rows_of() if (r["arm"], r["fold"]) != gone])
+        with complains("ambulance"): components.left_out_metrics(components.load_components(path))
+
+def test_only_sirens_are_left_out(kinds):
+    row = {"label": "emergency", "file": "Alejandro_1.ogg", "group": "world:fs1"}
+    assert components.is_left_out("UrbanSound8K", row)
+    assert not components.is_left_out("UrbanSound8K", row | {"label": "non-emergency"})
+    assert not components.is_left_out("ambulance", row) and not components.is_left_out("all", row)
+
+def test_what_cannot_be_run_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(components, "_Sounds", lambda *a: pytest.fail("sounds were made"))
+    monkeypatch.setenv("SIRENBOOK_DATA", str(tmp_path))
+    run = lambda *a, **k: components.run(*a, out=tmp_path, folder=tmp_path/"f", **k)
+    (tmp_path/"street").mkdir()
+    with complains("nosuch", "no such folder"): run([str(tmp_path/"street"), "nosuch"])
+    (tmp_path/"esvs").mkdir()
+    with complains("street and world"): run([str(tmp_path/"esvs")])
+    place = [str(tmp_path/"street")]
+    for hours in (float("nan"), -1, 12):
+        with complains("hours"): run(place, hours=hours)
+    for key in (("bogus", 0), ("all", 5)):
+        with complains(str(key[1])): run(place, keys=[key])
+    with complains("mixtures"): run(place, mixtures=1)
+    assert not (tmp_path/"f").exists()
+
+def test_rows_of_other_sounds_are_not_kept(tmp_path, monkeypatch, kinds):
+    (tmp_path/"street").mkdir()
+    write_csv(tmp_path/"components.csv", rows_of())
+    monkeypatch.setattr(components, "KEYS", (("all", 0),))
+    monkeypatch.setattr(components, "_Sounds", lambda *a: SimpleNamespace(of=a[-1]))
+    monkeypatch.setattr(components, "_scores", lambda sounds, arm, fold, run: [
+        rows_of()[0] | {"of": sounds.of, "arm": arm, "fold": fold}])
+    components.run([str(tmp_path/"street")], tmp_path, folder=tmp_path/"f")
+    rows = components.load_components(tmp_path/"components.csv")
+    assert len(rows) == 1 and rows[0]["of"] != "x"
+
 def test_left_out_recordings_are_not_learned_from_and_are_judged(monkeypatch, tmp_path, kinds):
     files = [("world", f"{n}_{i}.ogg", 5.0) for i in range(12)
              for n in ("mbmn974_ambulance", "Alejandro", "noise")]
@@ -122,7 +163,7 @@ def test_left_out_recordings_are_not_learned_from_and_are_judged(monkeypatch, tm
     for group, category in zip(judged.group, judged.category):
         mixed.add(np.zeros(16000, np.float32), np.zeros(7), np.ones(7), None, group, category)
     sounds = SimpleNamespace(world=frames_of("world"), presets=frames_of("presets"), mixed=mixed,
-                             plain=None, judged=judged, files=files)
+                             plain=None, judged=judged, files=files, of="x")
     def sampler(rendered, learned, seed, **k):
         seen.update(learned={*learned.group}, rendered={*rendered.tags})
         return SimpleNamespace(scaled=None)
@@ -141,8 +182,8 @@ def test_left_out_recordings_are_not_learned_from_and_are_judged(monkeypatch, tm
     assert all(r["logit"] == 1.5 for r in rows)
     for row in rows: assert row["group"].split(":")[1][:2] == row["file"][:2]
     rows = list(components._scores(sounds, "all", 1, tmp_path))
-    logits = {arm: {r["logit"] for r in rows if r["arm"] == arm} for arm in ("all", "mean of 0.5 s")}
-    assert logits == {"all": {1.5}, "mean of 0.5 s": {0.83}}               # of three steps
+    logits = lambda arm: {r["logit"] for r in rows if r["arm"] == arm}
+    assert logits("all") == {1.5} and logits("mean of 0.5 s") == {0.83}        # of three steps
     rows = list(components._scores(sounds, "no memory", 1, tmp_path))
     assert {fold_of(r["group"]) for r in rows} == {1} and seen["memory"] is False
     assert any(g.startswith("world:mb") for g in seen["learned"])

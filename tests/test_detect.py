@@ -738,8 +738,8 @@ def training(monkeypatch):
 def test_train_passes_its_options_on(training, capsys):
     assert main(["train", "detector", "--out", "mine"]) == 0
     assert "--weights mine/weights" in capsys.readouterr().out
-    words = "--out mine --recorded e w --teacher t --scenes s --hours 0.5 --seed 3 --fold 1 --licensed"
-    assert main(["train", "detector", *words.split()]) == 0
+    words = "--out mine --recorded e w --teacher t --scenes s --hours 0.5 --seed 3 --fold 1"
+    assert main(["train", "detector", "--licensed", *words.split()]) == 0
     assert training == [("mine", [], None, 11, 0, 4, None, False),
                         ("mine", ["e", "w"], "t", .5, 3, 1, "s", True)]
 

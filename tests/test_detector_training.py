@@ -178,8 +178,41 @@ def test_only_licensed_recordings_are_learned_from(sounds, tmp_path):
     assert {*data.recorded_frames(mine, licensed=True).group} == free
     mixed = data.mixed_frames([mine], 40, licensed=True)
     assert {*mixed.group} <= free and "mine:n1" in {*data.mixed_frames([mine], 200).group}
-    sources, n = training.sources_of([mine], True), len(data.grouped_recordings(mine, licensed=True))
-    assert {s["license"] for s in sources} == {"CC0"} and sum(s["recordings"] for s in sources) == n
+    sources, n = training.sources_of([mine], True), data.grouped_recordings(mine, licensed=True)
+    assert {s["license"] for s in sources} == {"CC0"}
+    assert sum(s["recordings"] for s in sources) == len(n)
+
+def test_a_licence_that_was_withdrawn_is_noticed(sounds, scenes, tmp_path):
+    mine = with_licenses(sounds, tmp_path/"mine", lambda row: "CC0")
+    made = training.load_training_data(tmp_path, scenes, [mine], n=10, licensed=True)[1]
+    table = mine/"manifest.csv"
+    assert training.load_training_data(tmp_path, scenes, [mine], n=10, licensed=True)[1].group == \
+        made.group
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([rows[0], *(r.replace("CC0", "all rights reserved")
+                                           for r in rows[1:])]) + "\n")
+    with complains("made of other sounds"):
+        training.load_training_data(tmp_path, scenes, [mine], n=10, licensed=True)
+
+def test_a_manifest_that_contradicts_itself_is_refused(sounds, tmp_path):
+    shutil.copytree(sounds, tmp_path/"some")
+    table = tmp_path/"some"/"manifest.csv"
+    table.write_text(table.read_text().replace(",dogs", ",siren", 1))
+    with complains("label non-emergency", "category siren", kind=SirenbookFileError):
+        data.grouped_recordings(tmp_path/"some")
+
+def test_rows_of_a_manifest_from_windows_belong_to_their_files(sounds, tmp_path):
+    shutil.copytree(sounds, tmp_path/"sounds")
+    table = tmp_path/"sounds"/"manifest.csv"
+    table.write_text(table.read_text().replace("emergency/", "emergency\\"))
+    assert [(g, c) for _, g, c in data.grouped_recordings(tmp_path/"sounds")] == [
+        (g, c) for _, g, c in data.grouped_recordings(sounds)]
+
+def test_sirens_of_which_nothing_is_licensed_are_refused_at_once(sounds, tmp_path):
+    mine = with_licenses(sounds, tmp_path/"mine", lambda row: "none stated")
+    with complains("to learn from", "no recording"):
+        training.train_detector(tmp_path/"out", [mine], licensed=True, fold=FOLD)
+    assert not (tmp_path/"out").exists()
 
 def test_nobody_knows_which_recordings_of_a_set_without_licences_are_free(sounds, tmp_path):
     with complains("sounds", "license_if_stated", kind=SirenbookFileError):
@@ -195,7 +228,15 @@ def test_nobody_knows_which_recordings_of_a_set_without_licences_are_free(sounds
     ("CC BY-NC 3.0", False), ("CC-BY-NC-4.0", False), ("CC BY-ND 4.0", False),
     ("CC BY-SA 4.0", False), ("none stated", False), ("", False), ("GPL-3.0", False),
     ("none stated in repo (upstream: CC BY 3.0)", False), ("see Debian copyright file", False),
-    ("submitted by its author", False), ("permitted for research", False)])
+    ("submitted by its author", False), ("permitted for research", False), ("cc0", True),
+    ("CC BY-nc 4.0", False), ("CC BY NonCommercial", False), ("CC_BY_NC", False),
+    ("CC BY 4.0, non-commercial use only", False), ("CC BY - SA 4.0", False), ("not CC BY", False),
+    ("CC BY-ShareAlike", False), ("use NOT PERMITTED", False), ("ACME LIMITED", False),
+    ("None stated (code: MIT)", False), ("code MIT, sounds CC BY-SA 4.0", False),
+    ("MIT (code only); sounds: all rights reserved", False),
+    ("repo: MIT; sounds: Pixabay Content License or CC0 (README)", True),
+    ("per-file notes in repo audio/ (CC0 / CC BY / public domain)", True),
+    ("SOUNDS_LICENSING.md: CC0/CC BY/public domain", True)])
 def test_a_licence_allows_any_use_or_does_not(text, free): assert data.is_licensed(text) == free
 
 def test_a_sound_of_neither_class_is_left_out(sounds, tmp_path):

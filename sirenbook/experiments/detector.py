@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 import numpy as np
 from ..detector import Detector
-from ..detector_data import fold_of, grouped_recordings
+from ..detector_data import JOINED, fold_of, grouped_recordings
 from ..detector_training import set_operating_points, train_detector
 from ..distillation import TEACHER
 from ..audio import SR
@@ -46,7 +46,7 @@ def run_unseen(
                      "file": Path(r.path).name, "label": r.label, "category": category,
                      "start_s": a, "seconds": round(n, 3), "p": round(p, 7)}
                     for r, group, category in grouped_recordings(folder, fold)
-                    if group not in known
+                    if JOINED.get(group, group) not in known
                     for a, n, p in piece_maxima(detectors[fold].score(r.wav), r.seconds)]
             if rows: runs.add(*rows)
 
@@ -210,10 +210,12 @@ _LICENSED, _MIXTURES = ("esvs", "world"), 4000   # what the clean weights learn 
 def _run_clean(recorded, judged, out, folder, hours, fold):
     "Train on licensed recordings alone, and measure on all others."
     recorded = [f for f in recorded if Path(f).name in _LICENSED]
+    if len(recorded) < len(_LICENSED): raise SirenbookError(
+        f"the clean weights learn from {' and '.join(_LICENSED)}; name both among the data sets")
     place = train_detector(folder, recorded, TEACHER, hours, fold=fold, mixtures=_MIXTURES,
                            licensed=True)
-    known = {g for f in recorded for _, g, _ in grouped_recordings(f, licensed=True)
-             if fold_of(g) != fold}
+    known = {JOINED.get(g, g) for f in recorded
+             for _, g, _ in grouped_recordings(f, licensed=True) if fold_of(g) != fold}
     detectors = dict.fromkeys(range(5), Detector.load(place))
     run_unseen(out / "unseen_clean.csv", detectors, judged, known)
     set_operating_points(place, piece_alarms(load_unseen(out / "unseen_clean.csv")))
@@ -226,7 +228,7 @@ def run(
     fold_ids=range(5),     # a network is trained without each of these
     hours:float=11,        # of rendered street to learn from
     draws:int=10,          # sirens of each simulated kind, each beginning in its own street
-    clean:bool=False,      # only the network that learns from licensed recordings
+    clean:bool=False,      # only the network of licensed recordings, without the last of the folds
 ):
     "Train the detector without each fold in turn, and measure it there."
     recorded, out = [find_dataset(d) for d in datasets or ("esvs", "street", "world")], Path(out)
