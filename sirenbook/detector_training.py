@@ -463,6 +463,7 @@ def set_operating_points(
     _check_points(points, card["default"])
     atomic_write(path, (json.dumps(card, indent=1) + "\n").encode())
 
+# %% ../nbs/28_detector_training.ipynb #3f891808
 def begin_run(
     run,          # the folder of a run
     facts:dict,   # what it is made of

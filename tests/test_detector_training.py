@@ -197,7 +197,7 @@ def test_a_licence_that_was_withdrawn_is_noticed(sounds, scenes, tmp_path):
 def test_a_manifest_that_contradicts_itself_is_refused(sounds, tmp_path):
     shutil.copytree(sounds, tmp_path/"some")
     table = tmp_path/"some"/"manifest.csv"
-    table.write_text(table.read_text().replace(",dogs", ",siren", 1))
+    table.write_text(table.read_text().replace(",dogs", ",siren"))
     with complains("label non-emergency", "category siren", kind=SirenbookFileError):
         data.grouped_recordings(tmp_path/"some")
 

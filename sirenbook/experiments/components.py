@@ -215,6 +215,7 @@ def run(
         runs.rows = [r for r in runs.rows if r["of"] == of]        # of other sounds: made again
         if all(key in runs for key in keys): return
         sounds = _Sounds(recorded, judged, folder, hours, mixtures, of)
-        for arm, fold in runs.pending(sorted(keys, key=lambda key: key[1]), "networks"):
+        order = sorted(keys, key=lambda key: (key[0] in LEFT_OUT, key[1]))
+        for arm, fold in runs.pending(order, "networks"):
             runs.add(*_scores(sounds, arm, fold, folder / "components" / f"{arm} {fold}"))
             keras.backend.clear_session()
