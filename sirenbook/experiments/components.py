@@ -67,6 +67,7 @@ def is_left_out(
     return row["label"] == "emergency" and (
         row["file"].startswith(begins) or row["group"].startswith(begins))
 
+# %% ../../nbs/89_experiment_components.ipynb #eb2f8ded
 def _positive(text):
     if 0 < (x := float(text)) < np.inf: return x
     raise ValueError
@@ -116,6 +117,7 @@ def _share(rows, left_out):
     limit = free[order[np.searchsorted(share, ALLOWED)]]["logit"]
     return {(r["group"], r["file"]): r["logit"] > limit for r in rows if is_left_out(left_out, r)}
 
+# %% ../../nbs/89_experiment_components.ipynb #c1525d32
 def left_out_metrics(
     rows,            # of `load_components`
     draws:int=1000,  # how often groups are drawn
@@ -190,6 +192,7 @@ def _scores(sounds, arm, fold, run, steps=STEPS):
 # %% ../../nbs/89_experiment_components.ipynb #8681e2ac
 KEYS = (*product(ARMS, range(3)), ("all", 3), ("all", 4), *product(LEFT_OUT, [0]))   # networks
 
+# %% ../../nbs/89_experiment_components.ipynb #5ff04709
 def run(
     datasets=None,         # to learn from: names or folders; street and world are judged as well
     out="data",            # the folder of components.csv, which is begun or continued

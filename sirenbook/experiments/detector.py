@@ -202,7 +202,7 @@ def run_psds(
                     "hours": round(sum(s for _, s, *_ in scenes) / 3600, 4)}
             runs.add(*(head | r for r in _event_rows(scenes, points)))
 
-# %% ../../nbs/86_experiment_detector.ipynb #985d3395
+# %% ../../nbs/86_experiment_detector.ipynb #ad317a81
 _TABLES = {"unseen": UNSEEN_COLUMNS, "unseen_clean": UNSEEN_COLUMNS, "latency": LATENCY_COLUMNS,
            "psds": PSDS_COLUMNS}
 _LICENSED, _MIXTURES = ("esvs", "world"), 4000   # what the clean weights learn from, and how many
@@ -220,6 +220,7 @@ def _run_clean(recorded, judged, out, folder, hours, fold):
     run_unseen(out / "unseen_clean.csv", detectors, judged, known)
     set_operating_points(place, piece_alarms(load_unseen(out / "unseen_clean.csv")))
 
+# %% ../../nbs/86_experiment_detector.ipynb #985d3395
 def run(
     datasets=None,         # to learn from: names or folders; street and world are judged as well
     out="data",            # the folder of the tables
