@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'HOURS', 'MIXTURES', 'STEPS', 'RENDERED_HOURS', 'MEANS', 'LEFT_OUT', 'COMPONENT_COLUMNS', 'ALLOWED', 'KEYS',
-           'arm_frames', 'is_left_out', 'load_components', 'component_metrics', 'left_out_metrics', 'run']
+           'arm_frames', 'is_left_out', 'component_table', 'load_components', 'component_metrics', 'left_out_metrics',
+           'run']
 
 # %% ../../nbs/89_experiment_components.ipynb #7a0d31d2
 from itertools import product
@@ -19,7 +20,7 @@ from ..distillation import TEACHER
 from ..errors import SirenbookError, SirenbookFileError
 from ..evaluation import unseen_draws
 from .detector import JUDGED
-from ..files import read_csv
+from ..files import read_csv, write_csv
 from ..networks import keras
 from ..recordings import CLASSES
 from ..rendering import has_lookalike, render_dataset
@@ -72,18 +73,35 @@ def _positive(text):
     if 0 < (x := float(text)) < np.inf: return x
     raise ValueError
 
-COMPONENT_COLUMNS = {   # a row for each recording; `of` names the sounds and settings
-    "of": str, "arm": str, "fold": int, "set": str, "file": str, "group": str, "label": str,
-    "seconds": _positive, "logit": float}
+def _optional(text): return float(text) if text else None
 
+_NAMES = (*ARMS, *MEANS, *LEFT_OUT)
+_FACTS = {"set": str, "file": str, "group": str, "label": str, "seconds": _positive}
+COMPONENT_COLUMNS = _FACTS | dict.fromkeys(_NAMES, _optional)   # a row for each recording
+_RUN_COLUMNS = {"of": str, "arm": str, "fold": int} | _FACTS | {"logit": float}
+
+def component_table(
+    rows,    # a dict for each network and recording
+) -> list:   # a dict for each recording, by COMPONENT_COLUMNS
+    "A column for each arm: a recording is judged once in each."
+    found = {}
+    for r in rows:
+        facts = {k: r[k] for k in _FACTS} | dict.fromkeys(_NAMES, "")
+        found.setdefault((r["set"], r["file"]), facts)[r["arm"]] = r["logit"]
+    return [*found.values()]
+
+
+# %% ../../nbs/89_experiment_components.ipynb #9e74e80b
 def load_components(
     path,    # a table that `sirenbook experiment components` wrote
-) -> list:   # its rows, numbers as numbers, with the probability `p`
+) -> list:   # a dict for each network and recording, with logit and probability `p`
     "Read what networks of all arms said about recordings that they had not learned from."
     rows = read_csv(path, COMPONENT_COLUMNS)
     if wrong := next((r for r in rows if r["label"] not in CLASSES), None):
         raise SirenbookFileError(f"{path}: a label is one of {CLASSES}, not {wrong['label']!r}")
-    return [r | {"p": 1 / (1 + np.exp(-r["logit"]))} for r in rows]
+    return [{k: r[k] for k in _FACTS} | {
+        "arm": arm, "fold": 0 if arm in LEFT_OUT else fold_of(r["group"]), "logit": r[arm],
+        "p": 1 / (1 + np.exp(-r[arm]))} for arm in _NAMES for r in rows if r[arm] is not None]
 
 # %% ../../nbs/89_experiment_components.ipynb #87f5e5ec
 def component_metrics(
@@ -214,11 +232,14 @@ def run(
         raise SirenbookError(f"a network has an arm and a fold from 0 to 4, not {min(wrong)}")
     check_training(folder, recorded, TEACHER, 0, 1, 0, mixtures)
     of = fingerprint(recorded, TEACHER, hours, mixtures, STEPS)[:8]
-    with RunTable(Path(out) / "components.csv", COMPONENT_COLUMNS, ("arm", "fold")) as runs:
+    table = RunTable(Path(out) / "components.csv", COMPONENT_COLUMNS, ("set", "file"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with RunTable(folder / "components.csv", _RUN_COLUMNS, ("arm", "fold")) as runs:
         runs.rows = [r for r in runs.rows if r["of"] == of]        # of other sounds: made again
-        if all(key in runs for key in keys): return
-        sounds = _Sounds(recorded, judged, folder, hours, mixtures, of)
+        if not all(key in runs for key in keys):
+            sounds = _Sounds(recorded, judged, folder, hours, mixtures, of)
         order = sorted(keys, key=lambda key: (key[0] in LEFT_OUT, key[1]))
         for arm, fold in runs.pending(order, "networks"):
             runs.add(*_scores(sounds, arm, fold, folder / "components" / f"{arm} {fold}"))
             keras.backend.clear_session()
+    write_csv(table.path, component_table(runs.rows))
