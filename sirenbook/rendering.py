@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['ROADSIDE_VERSION', 'ROADSIDE_SEED', 'ROADSIDE_HOURS', 'TURNS', 'WORLD_VERSION', 'WORLD_TURNS', 'render_scene',
-           'has_lookalike', 'world_scene', 'check_finished', 'scene_worker', 'render_dataset', 'make_roadside',
-           'cached_roadside']
+           'world_scene', 'check_finished', 'scene_worker', 'render_dataset', 'make_roadside', 'cached_roadside']
 
 # %% ../nbs/76_rendering.ipynb #bf0f82eb
 import hashlib, io, json, math, shlex, shutil
@@ -50,13 +49,6 @@ WORLD_TURNS = ("wail", "hi-lo", "yelp", "hi-lo", "program", "hi-lo", "mechanical
 def _any_lookalike(seconds, rng, sr):
     return lookalike(str(rng.choice(LOOKALIKES)), seconds, rng, sr)
 
-def has_lookalike(
-    seed:int,   # seed of a world data set
-    i:int,      # number of a scene
-) -> bool:
-    "Whether a scene of a world data set holds a look-alike."
-    return i % 2 == 1 and bool(np.random.default_rng([seed, i]).uniform() < 0.5)
-
 def world_scene(
     seed:int,          # seed of the data set
     i:int,             # number of the scene
@@ -65,8 +57,7 @@ def world_scene(
 ) -> Scene:
     "Scene `i` of a world data set; it does not depend on the others."
     rng, turn = np.random.default_rng([seed, i]), WORLD_TURNS[i // 2 % len(WORLD_TURNS)]
-    other = _any_lookalike if has_lookalike(seed, i) else None
-    if i % 2: rng.uniform()                               # the draw that decided it
+    other = _any_lookalike if i % 2 and rng.uniform() < 0.5 else None
     return scene(seconds, rng, "" if i % 2 else turn, siren=world_siren, program=world_program,
                  foreground=other, snr_db=rng.uniform(*_CLEAR_DB) if clear else None)
 

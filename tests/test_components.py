@@ -8,8 +8,9 @@ from shared import complains
 from sirenbook.detector_data import FrameDataset, fold_of
 from sirenbook.errors import SirenbookFileError
 from sirenbook.experiments import components
+from sirenbook.experiments.components import has_lookalike
 from sirenbook.files import write_csv
-from sirenbook.rendering import has_lookalike, world_scene
+from sirenbook.rendering import world_scene
 
 def frames_of(source, n=40):
     "Frames of n scenes, every second one with a siren, that say where they come from."
@@ -25,8 +26,8 @@ def parts():
     return frames_of("world"), frames_of("presets"), mixed[0], (frames_of("plain"), mixed[1])
 
 def test_a_scene_holds_a_look_alike_where_it_is_said_to():
-    with_one = [i for i in range(1, 24, 2) if has_lookalike(3, i)]
-    assert 0 < len(with_one) < 12 and not any(has_lookalike(3, i) for i in range(0, 24, 2))
+    with_one = [i for i in range(1, 24, 2) if has_lookalike(i, 3)]
+    assert 0 < len(with_one) < 12 and not any(has_lookalike(i, 3) for i in range(0, 24, 2))
     import sirenbook.rendering as rendering
     for i in (with_one[0], next(i for i in range(1, 24, 2) if i not in with_one)):
         said = []
@@ -46,7 +47,7 @@ def test_each_arm_lacks_one_thing_and_nothing_else(parts):
                                | {("presets", i) for i in numbers})
     assert scene(arm["all"][0]) == scene(arm["no memory"][0]) == everything
     assert scene(arm["preset sirens"][0]) == foreign(range(0, 40, 2))
-    alike = [i for i in range(40) if has_lookalike(1, i)]
+    alike = [i for i in range(40) if has_lookalike(i)]
     assert 5 < len(alike) < 15 and scene(arm["no look-alikes"][0]) == foreign(alike)
     assert arm["no teacher"] == plain and len(arm["no real sound"][1]) == 0
     for name in ("all", "no memory", "preset sirens", "no look-alikes"):

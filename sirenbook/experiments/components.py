@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'HOURS', 'MIXTURES', 'STEPS', 'RENDERED_HOURS', 'MEANS', 'LEFT_OUT', 'COMPONENT_COLUMNS', 'ALLOWED', 'KEYS',
-           'arm_frames', 'is_left_out', 'component_table', 'load_components', 'component_metrics', 'left_out_metrics',
-           'run']
+           'has_lookalike', 'arm_frames', 'is_left_out', 'component_table', 'load_components', 'component_metrics',
+           'left_out_metrics', 'run']
 
 # %% ../../nbs/89_experiment_components.ipynb #7a0d31d2
 from itertools import product
@@ -23,7 +23,7 @@ from .detector import JUDGED
 from ..files import read_csv, write_csv
 from ..networks import keras
 from ..recordings import CLASSES
-from ..rendering import has_lookalike, render_dataset
+from ..rendering import render_dataset
 from ..runs import RunTable
 
 # %% ../../nbs/89_experiment_components.ipynb #777e37ca
@@ -33,6 +33,13 @@ HOURS, MIXTURES, STEPS = 5, 6000, 200   # rendered scenes, h; of real sound; bat
 RENDERED_HOURS = 11   # that the folder of the detector holds, of which the first ones are taken
 # name: how many steps of `all` are averaged before the highest is taken
 MEANS = {"mean of 0.5 s": 4, "mean of 1 s": 8}
+
+def has_lookalike(
+    i:int,    # number of a scene
+    seed=1,   # of the data set
+) -> bool:
+    "Whether a scene of a world data set holds a look-alike, by the first draw of `world_scene`."
+    return i % 2 == 1 and bool(np.random.default_rng([seed, i]).uniform() < 0.5)
 
 def arm_frames(
     arm:str,   # one of ARMS
@@ -45,7 +52,7 @@ def arm_frames(
     if arm == "no teacher": return plain
     siren = np.array([c == "siren" for c in world.category])
     foreign = np.array([c == "siren" for c in presets.category])
-    lookalike = np.array([has_lookalike(1, int(g[:6])) for g in world.group])
+    lookalike = np.array([has_lookalike(int(g[:6])) for g in world.group])
     if arm == "preset sirens": return presets.where(foreign) + world.where(~siren), mixed
     if arm == "no look-alikes":
         kept = [int(g[:6]) for g in np.array(world.group)[lookalike]]
