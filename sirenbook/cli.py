@@ -78,11 +78,8 @@ def _recordings(names):
 
 # %% ../nbs/30_cli.ipynb #07a97d39
 def _loaded(weights, operating_point=None):
-    "The detector of the package, that with the clean weights, or one of a folder."
+    "The detector of the package, its second one, or that of a folder."
     from sirenbook.detector import Detector
-    from sirenbook.errors import SirenbookError
-    if weights == "clean" and Path("clean").exists(): raise SirenbookError(
-        "clean: a name of the package's weights, and a folder here; for the folder write ./clean")
     if weights not in (None, "clean"): return Detector.load(weights, operating_point)
     return Detector.pretrained(operating_point, weights=weights or "default")
 
@@ -101,7 +98,7 @@ def _add_detector(ask):
     which.add_argument("--operating-point", metavar="K/h",
                        help="or the threshold that gave K false alarms an hour")
     ask.add_argument("--weights", metavar="DIR",
-                     help="a detector of your own, as `sirenbook train detector` makes it; or clean")
+                     help="what `sirenbook train detector` made; or clean, the package's second set")
 
 # %% ../nbs/30_cli.ipynb #465cb084
 def _answer(detector, threshold, path, progress=None, curve=False):
@@ -415,10 +412,8 @@ def _add_listen(commands):
     ask.add_argument("--device", metavar="D", help="a microphone's number or name (the default)")
     ask.add_argument("--raw", action="store_true", help="raw samples from a pipe instead")
     ask.add_argument("--sr", type=int, metavar="HZ", help="with --raw: samples a second")
-    ask.add_argument("--channels", type=int, metavar="N",
-                     help="with --raw: interleaved channels (1)")
-    ask.add_argument("--format", choices=("s16", "f32"),
-                     help="with --raw: how a sample is stored (s16)")
+    ask.add_argument("--channels", type=int, metavar="N", help="with --raw: their number (1)")
+    ask.add_argument("--format", choices=("s16", "f32"), help="with --raw: of a sample (s16)")
     ask.add_argument("--json", action="store_true", help="one JSON object per line")
     _add_detector(ask)
     ask.set_defaults(run=_listen)
@@ -464,8 +459,7 @@ def _add_download(commands):
     about = "download recordings that others published; the same command resumes where it stopped"
     ask = commands.add_parser("download", help=about, description=about)
     ask.add_argument("name", metavar="NAME", help="article (113 MB) or esvs (318 MB)")
-    ask.add_argument("--out", metavar="DIR",
-                     help="the folder (where the book looks: SIRENBOOK_DATA or your cache)")
+    ask.add_argument("--out", metavar="DIR", help="the folder (SIRENBOOK_DATA or your cache)")
     ask.set_defaults(run=_download)
 
 COMMANDS.append(_add_download)
@@ -476,7 +470,6 @@ def _train_detector(args):
     from sirenbook.errors import SirenbookError
     if not 0.1 <= args.hours < math.inf:
         raise SirenbookError(f"hours is a number from 0.1, not {args.hours}")
-    if args.seed < 0: raise SirenbookError(f"seed is a whole number, 0 or above, not {args.seed}")
     from sirenbook.frames import quiet_stderr
     with quiet_stderr(): from sirenbook.detector_training import train_detector
     folder = train_detector(args.out, args.recorded, args.teacher, args.hours, args.seed,
@@ -493,15 +486,13 @@ def _add_train(commands):
     ask.add_argument("--out", required=True, metavar="DIR", help="the folder to train into")
     ask.add_argument("--recorded", nargs="+", default=(), metavar="DATASET",
                      help="real recordings to learn from: esvs, street, world, or folders")
-    ask.add_argument("--teacher", metavar="FILE",
-                     help="weights of mn04_as, whose answers are imitated")
+    ask.add_argument("--teacher", metavar="FILE", help="weights of mn04_as, to be imitated")
     ask.add_argument("--scenes", metavar="DIR", help="rendered scenes (new ones are rendered)")
     ask.add_argument("--hours", type=float, default=11, help="hours of scenes to render (11)")
     ask.add_argument("--seed", type=int, default=0, help="random seed of the training (0)")
     ask.add_argument("--fold", type=int, default=4, choices=range(5), metavar="K",
                      help="the fifth of the recordings that is held out, 0 to 4 (4)")
-    ask.add_argument("--licensed", action="store_true",
-                     help="learn only from recordings whose licence allows any use")
+    ask.add_argument("--licensed", action="store_true", help="only freely licensed recordings")
     ask.set_defaults(run=_train_detector)
 
 COMMANDS.append(_add_train)
@@ -529,8 +520,7 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
                  _FOLDS | {
         "--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept"),
         "--hours": dict(type=float, help="hours of scenes to render (11)"),
-        "--clean": dict(action="store_true",
-                        help="only the network that learns from licensed recordings")}),
+        "--clean": dict(action="store_true", help="only that from licensed recordings")}),
     "components": ("what memory, sirens, look-alikes, teacher and real sound each brought", {
         "--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept")})}
 
@@ -552,8 +542,7 @@ def _add_experiment(commands):
         ask = names.add_parser(name, help=about, description=about)
         ask.add_argument("--datasets", nargs="+", metavar="DATASET",
                          help="roadside, article, esvs, street, or folders with both classes")
-        ask.add_argument("--out", default="data", metavar="DIR",
-                         help="the folder of the result tables (data)")
+        ask.add_argument("--out", default="data", metavar="DIR", help="of the tables (data)")
         for flag, how in options.items(): ask.add_argument(flag, default=argparse.SUPPRESS, **how)
         ask.set_defaults(run=_experiment, name=name)
 

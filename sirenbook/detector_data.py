@@ -144,7 +144,7 @@ def _folder(dataset):
 def manifest_rows(
     dataset,     # a Dataset
 ) -> list:       # a dict for each recording, in order
-    "What the manifest of a data set says about each recording; nothing where there is none."
+    "What the manifest of a data set says about each recording; an empty dict without a row."
     folder, named = _folder(dataset), {}
     if (manifest := folder / "manifest.csv").is_file():
         for row in read_csv(manifest, {"file": str}, more=True):
@@ -153,7 +153,6 @@ def manifest_rows(
             named[file] = {k: v or "" for k, v in row.items()}
     place = lambda r: Path(r.path).relative_to(folder).as_posix()
     return [named.get(place(r), {}) for r in dataset.recordings]
-
 
 # %% ../nbs/27_detector_data.ipynb #314398b9
 # words of licences that allow any use, and words that forbid some
@@ -179,7 +178,6 @@ def _licensed(dataset, rows):
         f"{dataset.name}: has no manifest.csv with a column license_if_stated, so nobody knows "
         "which of its recordings may be used for anything")
 
-
 # %% ../nbs/27_detector_data.ipynb #3661ab12
 def grouped_recordings(
     folder,          # real recordings, the name of a data set, or a Dataset
@@ -198,7 +196,6 @@ def grouped_recordings(
             f"{r.path}: the manifest gives it the label {r.label} and the category siren")
         found.append((r, group, "siren" if r.label == "emergency" else category))
     return found
-
 
 # %% ../nbs/27_detector_data.ipynb #ba653783
 PIECE_S, PIECE_STEPS = 10, 78   # length of a piece to learn from, s; steps in it
@@ -238,7 +235,6 @@ def recorded_frames(
         frames.add(r.wav, np.full(n, siren, np.float32), np.ones(n, np.float32), None, group,
                    category)
     return frames
-
 
 # %% ../nbs/27_detector_data.ipynb #2618fe67
 MIXTURE_SNR_DB = (-8, 25)                                    # of the siren over the rest
@@ -342,7 +338,6 @@ def _sounds_by_fold(folders, licensed=None):
     share = (lambda kind, wavs: np.sqrt(sum(map(len, wavs))),
              lambda kind, wavs: DATASET_SHARES.get(kind, 0.2))
     return {key: Sounds(these, share[key[1]]) for key, these in rows.items()}
-
 
 # %% ../nbs/27_detector_data.ipynb #a29b6269
 def mixed_frames(

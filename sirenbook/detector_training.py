@@ -58,7 +58,6 @@ def network(
     if tags: outputs["tags"] = L.Dense(tags, name="tags")(L.Concatenate()([now, past]))
     return keras.Model(first, outputs, name="detector")
 
-
 # %% ../nbs/28_detector_training.ipynb #924e308d
 LOG_COLUMNS = {"epoch": int, "loss": float}   # columns of log.csv
 
@@ -313,7 +312,7 @@ def fingerprint(
     facts += [None if teacher is None else sha256(teacher), *more]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
-def _licensed(folders, licensed):
+def _license_facts(folders, licensed):
     "For a fingerprint: the recordings that are used because of their licence."
     return [] if licensed is None else [(licensed, [
         (group, Path(r.path).name) for f in folders
@@ -366,7 +365,7 @@ def load_training_data(
     return rendered, _kept(where / f"{name}-{n}.npz",
                            lambda: mixed_frames(recorded, n, model, licensed=licensed),
                            fingerprint(map(find_dataset, recorded), teacher, n,
-                                        *_licensed(recorded, licensed)))
+                                        *_license_facts(recorded, licensed)))
 
 # %% ../nbs/28_detector_training.ipynb #d566e789
 def dataset_folders(
@@ -421,7 +420,6 @@ def _part_by_fold(rendered, mixed, recorded, fold, licensed=None):
         if recorded or frames is judged: _need_both(frames.category, what)
     return learned, judged
 
-
 # %% ../nbs/28_detector_training.ipynb #bf7eac1e
 PER_HOUR, DEFAULT = (50, 20, 10, 1), "10/h"   # false alarms in siren-free sound
 
@@ -446,7 +444,6 @@ def sources_of(
             if r.path in mine: found[data.name, *stated] += 1
     return [dict(zip(("dataset", "source", "license"), key)) | {"recordings": n}
             for key, n in sorted(found.items())]
-
 
 # %% ../nbs/28_detector_training.ipynb #8b3cafb6
 def set_operating_points(
@@ -515,9 +512,8 @@ def train_detector(
     facts = {"seed": seed, "epochs": epochs, "held_out_fold": fold, "teacher": bool(teacher),
              "learned_from": ["rendered scenes", *(p.name for p in recorded)],
              "sounds": fingerprint([scenes, *recorded], teacher, mixtures,
-                                    *_licensed(recorded, licensed))}
+                                    *_license_facts(recorded, licensed))}
     begin_run(run, facts | ({"licensed": True} if licensed else {}))
     wavs = (r.wav for r, g, category in found if category != "siren" and fold_of(g) == fold)
     return _ship(run / "weights", fit_in_folder(sampler, run, epochs=epochs), sampler, judged,
                  wavs, facts | {"licensed": bool(licensed)}, sources)
-

@@ -47,12 +47,9 @@ def _positive(text):
     if 0 < (x := float(text)) < np.inf: return x
     raise ValueError
 
-def _label(text):
-    if text in CLASSES: return text
-    raise ValueError
-
 UNSEEN_COLUMNS = {"weights": str, "fold": int, "set": str, "file": str, "group": str,
-                  "label": _label, "category": str, "start_s": float, "seconds": _positive,
+                  "label": lambda text: CLASSES[CLASSES.index(text)], "category": str,
+                  "start_s": float, "seconds": _positive,
                   "p": _probability}   # columns of unseen.csv, a row for each piece
 
 # %% ../nbs/25_evaluation.ipynb #1097231d
@@ -73,8 +70,7 @@ def weights_name(
     detector,   # a detector.Detector
 ) -> str:       # eight hexadecimal digits
     "Which weights and calibration a result belongs to."
-    card = detector.card
-    facts = [card["files"]["float"]["sha256"], *sorted(card["calibration"].items())]
+    facts = [detector.card["files"]["float"]["sha256"], *sorted(detector.card["calibration"].items())]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
 
 # %% ../nbs/25_evaluation.ipynb #aa90c61b
@@ -102,23 +98,22 @@ def _figures(top, free, weight, drawn):
                                                 drop_intermediate=False)
     at = lambda rate: float(found[false <= rate + 1e-9].max())
     enough = threshold[np.argmax(found >= FOUND - 1e-9)]
-    seconds = sum(n * r["seconds"] for r, n in zip(free, drawn))
-    alarms = sum(n for r, n in zip(free, drawn) if r["p"] >= enough)
+    alarms, seconds = drawn @ np.array([(r["p"] >= enough, r["seconds"]) for r in free])
     return {"roc_auc": float(metrics.auc(false, found)), "found_at_5": at(0.05),
-            "found_at_1": at(0.01), "per_hour_at_85": 3600 * alarms / seconds}
+            "found_at_1": at(0.01), "per_hour_at_85": float(3600 * alarms / seconds)}
 
 # %% ../nbs/25_evaluation.ipynb #84874e08
 def unseen_draws(
     rows,             # of `load_unseen`
     draws:int=300,    # how often groups are drawn
-    seed:int=0,       # of the draws; the same for two networks gives the same groups
+    seed:int=0,       # of the draws: the same groups for two networks with the same recordings
 ) -> tuple:           # name -> value, and the values of each draw, `(draws, 4)`
     "How well recordings are ranked, and again with groups drawn at random."
     top, free = _recordings(rows), _free(rows)
     if len(free) == len(rows): raise SirenbookError("no recording of a siren is among these rows")
     names, which = np.unique([r["group"] for r in top], return_inverse=True)
-    place = {g: i for i, g in enumerate(names)}
-    home, weight = [place[r["group"]] for r in free], group_weights(_siren(top), names[which])
+    home = np.searchsorted(names, [r["group"] for r in free])
+    weight = group_weights(_siren(top), names[which])
     rng, found = np.random.default_rng(seed), []
     value = _figures(top, free, weight, np.ones(len(free)))
     while len(found) < draws:
@@ -135,7 +130,6 @@ def unseen_metrics(
     value, found = unseen_draws(rows, draws, seed)
     limits = np.percentile(found if draws else [[*value.values()]], (2.5, 97.5), axis=0).T
     return {k: (v, *map(float, ends)) for (k, v), ends in zip(value.items(), limits)}
-
 
 # %% ../nbs/25_evaluation.ipynb #a0d44d6f
 def worst_recordings(
@@ -358,8 +352,7 @@ def _from_onset(wav):
 
 def _background(rng):
     "A street scene without its foreground, float64 `(n_samples,)`: traffic, weather, people."
-    _, *rest = scene(SIREN_START_S[1] + AFTER_S, rng).parts.values()
-    return sum(rest)
+    return sum([*scene(SIREN_START_S[1] + AFTER_S, rng).parts.values()][1:])
 
 # %% ../nbs/25_evaluation.ipynb #1e1b7eec
 AIRS = {"dry": (20, 20, "", 0), "humid": (20, 90, "", 0), "windy": (20, 50, "wind", 6),

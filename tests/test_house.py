@@ -314,4 +314,5 @@ def test_no_stored_output_is_a_complaint_of_the_machine():
     for path in notebooks():
         for c in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             text = "".join("".join(o["text"]) for o in c.get("outputs", []) if "text" in o)
-            assert not re.search(r"findfont|cuda|oneDNN|DeprecationWarning", text), (path.name, text)
+            noise = re.search(r"findfont|cuda|oneDNN|DeprecationWarning", text)
+            assert not noise, (path.name, text)

@@ -27,9 +27,9 @@ from ..rendering import render_dataset
 from ..runs import RunTable
 
 # %% ../../nbs/89_experiment_components.ipynb #777e37ca
-# name: what is changed; the first one has everything
+# the network with everything, then without one part each
 ARMS = ("all", "no memory", "preset sirens", "no look-alikes", "no teacher", "no real sound")
-HOURS, MIXTURES, STEPS = 5, 6000, 200   # rendered scenes, h; of real sound; batches for each network
+HOURS, MIXTURES, STEPS = 5, 6000, 200   # rendered scenes, h; real mixtures; batches for each network
 RENDERED_HOURS = 11   # that the folder of the detector holds, of which the first ones are taken
 # name: how many steps of `all` are averaged before the highest is taken
 MEANS = {"mean of 0.5 s": 4, "mean of 1 s": 8}
@@ -97,7 +97,6 @@ def component_table(
         found.setdefault((r["set"], r["file"]), facts)[r["arm"]] = r["logit"]
     return [*found.values()]
 
-
 # %% ../../nbs/89_experiment_components.ipynb #9e74e80b
 def load_components(
     path,    # a table that `sirenbook experiment components` wrote
@@ -132,7 +131,7 @@ def component_metrics(
 # %% ../../nbs/89_experiment_components.ipynb #4c354a38
 ALLOWED = 0.05   # share of the other groups that may give a false alarm
 
-def _share(rows, left_out):
+def _found(rows, left_out):
     "For each siren left out: whether it is above the threshold of its fold."
     free = [r for r in rows if r["label"] != "emergency" and fold_of(r["group"]) == r["fold"]]
     names, inverse, count = np.unique([r["group"] for r in free], return_inverse=True,
@@ -148,12 +147,12 @@ def left_out_metrics(
     draws:int=1000,  # how often groups are drawn
 ) -> list:           # a dict for each kind: left_out, recordings, groups, known, unknown,
     # difference; the last three (share, low, high), nan for fewer than three groups
-    "The share found at 5 % false alarms of what was, and was not, learned from; groups weigh alike."
+    "The share of each kind found at 5 % false alarms, with and without others of it; by groups."
     pick = lambda arm, k: [r for r in rows if (r["arm"], r["fold"]) == (arm, k)]
     found = []
     for name in LEFT_OUT:
         parts = [pick("all", k) for k in range(5)] + [pick(name, 0)]
-        *folds, unknown = [_share(part, name) if part else {} for part in parts]
+        *folds, unknown = [_found(part, name) if part else {} for part in parts]
         known = {key: hit for hits in folds for key, hit in hits.items()}
         if not known or known.keys() != unknown.keys(): raise SirenbookError(
             f"what was left out as {name!r} must be judged by each fold of `all` and without it")

@@ -33,7 +33,7 @@ def run_unseen(
     path,             # of unseen.csv
     detectors:dict,   # fold -> the Detector that has not learned from it
     folders,          # of the data sets that are judged
-    known=(),         # groups that a detector has learned from in spite of that
+    known=(),         # groups that the detector learned from, by their name in JOINED
 ):
     "The highest probability of each piece of each recording."
     names = {fold: weights_name(d) for fold, d in detectors.items()}
@@ -49,7 +49,6 @@ def run_unseen(
                     if JOINED.get(group, group) not in known
                     for a, n, p in piece_maxima(detectors[fold].score(r.wav), r.seconds)]
             if rows: runs.add(*rows)
-
 
 # %% ../../nbs/86_experiment_detector.ipynb #b2710a53
 ONSET_SNRS_DB = (-10, -5, 0, 5, 10)          # of the simulated sirens that begin
@@ -254,4 +253,3 @@ def run(
     run_real_latency(out / "latency.csv", detectors, judged, points)
     run_psds(out / "psds.csv", shipped, Path(folder) / "judged scenes", 1, detectors, judged)
     atomic_write(out / "detector_training.csv", (last.parent / "log.csv").read_bytes())
-
