@@ -98,7 +98,7 @@ def _add_detector(ask):
     which.add_argument("--operating-point", metavar="K/h",
                        help="or the threshold that gave K false alarms an hour")
     ask.add_argument("--weights", metavar="DIR",
-                     help="what `sirenbook train detector` made; or clean, the package's second set")
+                     help="what `sirenbook train detector` made; or clean, the second set")
 
 # %% ../nbs/30_cli.ipynb #465cb084
 def _answer(detector, threshold, path, progress=None, curve=False):

@@ -157,10 +157,11 @@ def manifest_rows(
 # %% ../nbs/27_detector_data.ipynb #314398b9
 # words of licences that allow any use, and words that forbid some
 LICENSES = r"(?i)\b(CC0|CC.BY|Apache|ODbL|MIT|Pixabay)\b"
-RESTRICTIONS = (r"(?i)\b(not?|none|N[CD]|SA|non.?commercial|no.?deriv\w*|share.?alike|reserved|only|"
-                r"unknown|proprietary|A?L?GPL\S*)\b")
+RESTRICTIONS = (r"(?i)\b(not?|none|N[CD]|SA|non.?commercial|no.?deriv\w*|share.?alike|reserved|"
+                r"only|unknown|proprietary|A?L?GPL\S*)\b")
 # data sets whose authors allow any use of all of it, and their words
-PERMITTED = {"esvs": "its author permits use and redistribution", "roadside": "synthetic, Apache-2.0"}
+PERMITTED = {"esvs": "its author permits use and redistribution",
+             "roadside": "synthetic, Apache-2.0"}
 
 def is_licensed(
     text:str,   # what a manifest says about a licence
@@ -188,8 +189,8 @@ def grouped_recordings(
     data, found = folder if isinstance(folder, Dataset) else load_dataset(folder), []
     rows = manifest_rows(data)
     allowed = rows if licensed is None else _licensed(data, rows)
-    for r, row, free in zip(data.recordings, rows, allowed):
-        group, category = f"{data.name}:{r.group}", row.get("category") or data.name
+    for r, facts, free in zip(data.recordings, rows, allowed):
+        group, category = f"{data.name}:{r.group}", facts.get("category") or data.name
         if (category in NEITHER or fold not in (None, fold_of(group))
                 or licensed not in (None, free)): continue
         if category == "siren" and r.label != "emergency": raise SirenbookFileError(

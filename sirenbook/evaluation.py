@@ -70,8 +70,8 @@ def weights_name(
     detector,   # a detector.Detector
 ) -> str:       # eight hexadecimal digits
     "Which weights and calibration a result belongs to."
-    facts = [detector.card["files"]["float"]["sha256"], *sorted(detector.card["calibration"].items())]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+    sha256, scale = detector.card["files"]["float"]["sha256"], detector.card["calibration"]
+    return hashlib.sha256(repr([sha256, *sorted(scale.items())]).encode()).hexdigest()[:8]
 
 # %% ../nbs/25_evaluation.ipynb #aa90c61b
 FOUND = 0.85   # share of the sirens found, at which false alarms are compared

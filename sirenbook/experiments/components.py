@@ -29,7 +29,7 @@ from ..runs import RunTable
 # %% ../../nbs/89_experiment_components.ipynb #777e37ca
 # the network with everything, then without one part each
 ARMS = ("all", "no memory", "preset sirens", "no look-alikes", "no teacher", "no real sound")
-HOURS, MIXTURES, STEPS = 5, 6000, 200   # rendered scenes, h; real mixtures; batches for each network
+HOURS, MIXTURES, STEPS = 5, 6000, 200   # rendered scenes, h; real mixtures; batches a network
 RENDERED_HOURS = 11   # that the folder of the detector holds, of which the first ones are taken
 # name: how many steps of `all` are averaged before the highest is taken
 MEANS = {"mean of 0.5 s": 4, "mean of 1 s": 8}
