@@ -470,6 +470,7 @@ def _train_detector(args):
     from sirenbook.errors import SirenbookError
     if not 0.1 <= args.hours < math.inf:
         raise SirenbookError(f"hours is a number from 0.1, not {args.hours}")
+    if args.seed < 0: raise SirenbookError(f"seed is a whole number, 0 or above, not {args.seed}")
     from sirenbook.frames import quiet_stderr
     with quiet_stderr(): from sirenbook.detector_training import train_detector
     folder = train_detector(args.out, args.recorded, args.teacher, args.hours, args.seed,
@@ -490,8 +491,7 @@ def _add_train(commands):
     ask.add_argument("--scenes", metavar="DIR", help="rendered scenes (new ones are rendered)")
     ask.add_argument("--hours", type=float, default=11, help="hours of scenes to render (11)")
     ask.add_argument("--seed", type=int, default=0, help="random seed of the training (0)")
-    ask.add_argument("--fold", type=int, default=4, choices=range(5), metavar="K",
-                     help="the fifth of the recordings that is held out, 0 to 4 (4)")
+    ask.add_argument("--fold", type=int, default=4, choices=range(5), help="held out of five (4)")
     ask.add_argument("--licensed", action="store_true", help="only freely licensed recordings")
     ask.set_defaults(run=_train_detector)
 

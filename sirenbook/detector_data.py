@@ -155,8 +155,9 @@ def manifest_rows(
     return [named.get(place(r), {}) for r in dataset.recordings]
 
 # %% ../nbs/27_detector_data.ipynb #314398b9
-# words of licences that allow any use, and words that forbid some
+# words of licences that allow any use
 LICENSES = r"(?i)\b(CC0|CC.BY|Apache|ODbL|MIT|Pixabay)\b"
+# words that forbid some
 RESTRICTIONS = (r"(?i)\b(not?|none|N[CD]|SA|non.?commercial|no.?deriv\w*|share.?alike|reserved|"
                 r"only|unknown|proprietary|A?L?GPL\S*)\b")
 # data sets whose authors allow any use of all of it, and their words

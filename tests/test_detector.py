@@ -582,7 +582,7 @@ def test_progress_of_scores(detector, tmp_path, wail_16k):
 # ---- weights
 
 def copied(folder):
-    for path in WEIGHTS.iterdir(): shutil.copy(path, folder)
+    for path in WEIGHTS.glob("*.*"): shutil.copy(path, folder)
     return json.loads((folder/"detector.json").read_text())
 
 def save(folder, card): (folder/"detector.json").write_text(json.dumps(card))
