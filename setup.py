@@ -16,7 +16,8 @@ def readme():
     return path.read_text(encoding="utf-8") if path.exists() else cfg["description"]
 
 train = needs("train_requirements")
-book = needs("book_requirements") + train
+junction = needs("junction_requirements")
+book = needs("book_requirements") + train + junction
 evaluation = needs("evaluation_requirements")
 dev = needs("dev_requirements") + book
 
@@ -32,11 +33,11 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["sirenbook", "sirenbook.*"]),
     include_package_data=True,
-    package_data={"sirenbook": ["*.csv", "weights/*", "weights/clean/*"]},
+    package_data={"sirenbook": ["*.csv", "*.net.xml", "weights/*", "weights/clean/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=needs("requirements"),
     extras_require={"train": train, "book": book, "dev": dev, "evaluation": evaluation,
-                    "listen": needs("listen_requirements")},
+                    "listen": needs("listen_requirements"), "junction": junction},
     entry_points={
         "console_scripts": needs("console_scripts"),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
