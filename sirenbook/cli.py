@@ -500,6 +500,7 @@ COMMANDS.append(_add_train)
 # %% ../nbs/30_cli.ipynb #e5a1c0d3
 _FOLDS = {"--folds": dict(type=int, nargs="+", dest="fold_ids", choices=range(5), metavar="K",
                           help="which folds or runs, 0 to 4")}
+_FOLDER = {"--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept")}
 _SEEDS = {"--seeds": dict(type=int, nargs="+", metavar="SEED", help="network seeds (0 1 2)")}
 _EXPERIMENTS = {   # name: what it measures, and its own options
     "verdict": ("every model on every split of every data set", _FOLDS | {
@@ -517,12 +518,11 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
         "--tested-on": dict(metavar="DATASET", help="the real clips to rank (street)"),
         "--folder": dict(metavar="DIR", help="the simulated street, rendered if missing")}),
     "detector": ("a detector for each fold, and what it says about recordings it never saw",
-                 _FOLDS | {
-        "--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept"),
+                 _FOLDS | _FOLDER | {
         "--hours": dict(type=float, help="hours of scenes to render (11)"),
         "--clean": dict(action="store_true", help="only that from licensed recordings")}),
-    "components": ("what memory, sirens, look-alikes, teacher and real sound each brought", {
-        "--folder": dict(metavar="DIR", help="networks and sounds; finished work is kept")})}
+    "components": ("what memory, sirens, look-alikes, teacher, real sound brought", _FOLDER),
+    "junction": ("ambulances at a junction that hears them, simulated", {})}
 
 # %% ../nbs/30_cli.ipynb #b8cfb454
 def _experiment(args):
