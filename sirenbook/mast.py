@@ -7,14 +7,15 @@ __all__ = ['FINE', 'BACK', 'STREET_M', 'HIDDEN_DB', 'FULL_SCALE_DB', 'SIREN_M', 
            'WIND_DB', 'TAIL_S', 'TAIL_DB', 'FACADE', 'MEMORY', 'smooth_path', 'Path', 'cardioid', 'horn_directivity',
            'hidden_db', 'rms_of', 'Weather', 'car_sounds', 'street_noise', 'Siren', 'Mast']
 
-# %% ../nbs/32_mast.ipynb #65465df9
+# %% ../nbs/32_mast.ipynb #2cd13ad0
 from functools import cache
 from typing import NamedTuple
 import numpy as np
 from .audio import SR
 from .errors import SirenbookError
 from .noises import noise, noise_kinds
-from .roads import GROUND, received, speed_of_sound_mps, street_response
+from .roads import (GROUND, air_absorption_db, received, speed_of_sound_mps,
+                             street_response)
 from .signals import rms
 from .traffic import ARMS, LIMIT_MPS, NETWORK, STEP_S, street_lanes
 
@@ -241,7 +242,7 @@ class _Tails:
             left[:] = wet[len(dry):]
         return np.stack(heads)
 
-# %% ../nbs/32_mast.ipynb #50643d44
+# %% ../nbs/32_mast.ipynb #e10108e6
 FACADE = 0.7       # share of the pressure that a facade reflects; illustrative
 MEMORY = 12        # steps of its way that a siren remembers: 3 s, or 1 km of sound
 
@@ -266,6 +267,9 @@ class Siren:
         hidden=0.0,   # what buildings take away, dB
     ):
         "Move it on by a step of the traffic."
+        if np.shape(position_m) != (3,) or not np.isfinite([*position_m, hidden]).all():
+            raise SirenbookError("a position is three finite numbers (x, y, z) in m, and hidden a "
+                                 f"number of dB, not {position_m} and {hidden}")
         self.positions.append(position_m)
         self.hidden.append(hidden)
 
@@ -310,7 +314,7 @@ class Siren:
         gain = gain * cardioid(towards, front) * horn_directivity(ahead)
         return Path(times, image, mic, mast.c), _Gain(times, gain)
 
-# %% ../nbs/32_mast.ipynb #ecd95a2e
+# %% ../nbs/32_mast.ipynb #1b3a7f79
 class Mast:
     "Four microphones at a junction, and all that reaches them, block by block."
     def __init__(
@@ -331,6 +335,12 @@ class Mast:
             f"wind_mps is one of {', '.join(map(str, WIND_DB))}, not {weather.wind_mps}")
         if not np.min([_to_line(self.centre_m[None], s) for s in self.streets]) < STREET_M:
             raise SirenbookError(f"a mast at {tuple(centre_m)} m stands on no street of the map")
+        if not (0 <= street_db <= FULL_SCALE_DB and 0 < seconds < np.inf): raise SirenbookError(
+            f"street_db is from 0 to {FULL_SCALE_DB:g} and seconds above 0, not {street_db} and "
+            f"{seconds}")
+        if beds is not None and (np.ndim(beds) != 2 or len(beds) != len(ARMS)):
+            raise SirenbookError(f"beds are {len(ARMS)} sounds of one length, not {np.shape(beds)}")
+        air_absorption_db(1000, weather.temperature_c, weather.humidity_percent)   # refuses no air
         self.c = speed_of_sound_mps(weather.temperature_c)
         self.axes = np.array([(-1, 0, 0), (0, 1, 0), (1, 0, 0), (0, -1, 0)], float)   # as ARMS
         self.mics_m = np.array([(*self.centre_m, 5.0)]) + 12 * self.axes

@@ -37,19 +37,23 @@ class Junction:
     out_of: dict        # arm -> name of the street that leads out
     stop_m: dict        # arm -> ends of its stop line, two (x, y), m
 
-# %% ../nbs/31_traffic.ipynb #38e32d48
+# %% ../nbs/31_traffic.ipynb #9e391bf2
 LANE_M = 3.2   # width of a lane, m
 
 def _points(shape): return np.array([p.split(",")[:2] for p in shape.split()], float)
 
 def _network(path):
     "The root of a network file, and its lanes: street -> points of each, m."
-    try: root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as e:
+    try:
+        root = ElementTree.parse(path).getroot()
+        lanes = {e.get("id"): [_points(lane.get("shape")) for lane in e.iter("lane")]
+                 for e in root.iter("edge") if e.get("function") != "internal"}
+    except (OSError, ElementTree.ParseError, ValueError, AttributeError) as e:
         raise SirenbookFileError(f"{path}: cannot be read as a SUMO network ({e})") from None
     if root.tag != "net": raise SirenbookFileError(f"{path}: is no SUMO network")
-    return root, {e.get("id"): [_points(lane.get("shape")) for lane in e.iter("lane")]
-                  for e in root.iter("edge") if e.get("function") != "internal"}
+    if any(len(p) < 2 for each in lanes.values() for p in each):
+        raise SirenbookFileError(f"{path}: a lane of this network has no two points")
+    return root, lanes
 
 def street_lanes(
     path=NETWORK,   # a SUMO network
@@ -89,7 +93,7 @@ def load_junction(
                     {a: e for e, a in out_of.items()},
                     {a: _stop_line(lanes[e]) for e, a in into.items()})
 
-# %% ../nbs/31_traffic.ipynb #53d2a197
+# %% ../nbs/31_traffic.ipynb #c000436b
 STAGES = ("WE", "NS")             # arms that have green together
 YELLOW_S, ALL_RED_S = 3.0, 2.0    # between two greens, s
 MIN_GREEN_S = 7.0                 # none is shorter, so that drivers are not surprised, s
@@ -97,7 +101,7 @@ MIN_WALK_S, CLEARANCE_S = 4.0, 10.0   # of pedestrians: shortest walk; to finish
 
 class Plan(NamedTuple):
     "A cycle of fixed times."
-    green_s: tuple = (30.0, 20.0)   # of each stage, s
+    green_s: tuple = (30.0, 20.0)   # of each stage, s, none below MIN_GREEN_S
     offset_s: float = 0.0           # when the first green of the first stage begins, s
 
     @property
@@ -115,13 +119,16 @@ class Plan(NamedTuple):
             end += YELLOW_S + ALL_RED_S
         return STAGES[0], self.cycle_s - at + self.green_s[0]
 
-# %% ../nbs/31_traffic.ipynb #68250a9a
+# %% ../nbs/31_traffic.ipynb #685cbcce
 class Controller:
     "Changes signals as a plan or a request wants, and only as far as safety allows."
     def __init__(
         self,
         plan:Plan=Plan(),   # what it follows when nobody asks
     ):
+        if len(plan.green_s) != len(STAGES) or not min(plan.green_s) >= MIN_GREEN_S:
+            raise SirenbookError(f"a plan has {len(STAGES)} greens of {MIN_GREEN_S:g} s or more, "
+                                 f"not {plan.green_s}")
         self.plan, self.color, self.since = plan, "green", -np.inf
         self.stage, _ = plan.wanted(0.0)
         self._walk_end = -np.inf      # when "walk" ends, s
@@ -168,20 +175,20 @@ def signal_state(
     letter = lambda link: {"yellow": "y", "red": "r"}.get(color, "g" if link.turn == "l" else "G")
     return "".join(letter(link) if link.arm in stage else "r" for link in links)
 
-# %% ../nbs/31_traffic.ipynb #a20945b2
+# %% ../nbs/31_traffic.ipynb #a1a27fa1
 class UnsafeSignals(SirenbookError):
     "Signals that could lead to a crash."
 
 def _same_stage(a, b): return any(a in stage and b in stage for stage in STAGES)
 
 class ConflictMonitor:
-    "Watches what signals show, knowing nothing of the controller, and raises at the first danger."
+    "Watches what signals of vehicles show, and raises where they conflict or skip a step."
     def __init__(
         self,
         junction:Junction,   # whose signals are watched
     ):
         self.junction, links = junction, junction.links
-        self._last = None                                # the state before
+        self._last, self._t = None, -np.inf              # the state before, and when
         self._changed = np.full(len(links), -np.inf)     # when each signal last changed, s
         self._open = np.full(len(links), -np.inf)        # until when it was green or yellow, s
         self._crossing = [[j for k, j in junction.foes if k == i
@@ -194,6 +201,9 @@ class ConflictMonitor:
         state:str,   # a letter for each link
     ):
         "Raise UnsafeSignals where a state must not follow, or not be at all."
+        if not t >= self._t: raise UnsafeSignals(
+            f"{self.junction.name}: {t:g} s comes after {self._t:g} s")
+        self._t = t
         if len(state) != len(self.junction.links): raise UnsafeSignals(
             f"{self.junction.name}, {t:g} s: {len(state)} signals for "
             f"{len(self.junction.links)} links")
@@ -219,10 +229,11 @@ class ConflictMonitor:
             if old == new: continue
             lasted, least = t - self._changed[i], YELLOW_S if old == "y" else MIN_GREEN_S
             if old in "Gg" and new == "r": self._fail(t, i, "turns red without yellow")
+            if old == "y" and new in "Gg": self._fail(t, i, "turns green again without red")
             if old != "r" and lasted < least:
                 self._fail(t, i, f"showed {old} for {lasted:g} s only")
             cleared = t - max((self._open[j] for j in self._crossing[i]), default=-np.inf)
-            if new in "Gg" and cleared < ALL_RED_S:
+            if old == "r" and cleared < ALL_RED_S:
                 self._fail(t, i, "turns green before the junction is clear")
             self._changed[i] = t
 
@@ -254,7 +265,7 @@ def _libsumo():
         "in a copy of the repository: pip install '.[junction]'")
     return sumo
 
-# %% ../nbs/31_traffic.ipynb #f7e16db2
+# %% ../nbs/31_traffic.ipynb #203794be
 class _Sumo:
     "A simulation that has been opened: routes, and what they all do."
     def _open(self, network, seed, *options):
@@ -278,6 +289,11 @@ class _Sumo:
         self.sumo.route.add(name, list(edges))
         return name
 
+    def _known(self, *names):
+        "Refuse a junction that has no controller."
+        if wrong := {*names} - {*self.junctions}: raise SirenbookError(
+            f"no junction {min(wrong)!r} has a controller; there are {', '.join(self.junctions)}")
+
     def vehicles(self) -> Vehicles:
         "Where everybody is now."
         get, names = self.sumo.vehicle, self.sumo.vehicle.getIDList()
@@ -291,6 +307,7 @@ class _Sumo:
     ):                               # (arm, m) or None once it has passed, or is not there
         "From which arm an ambulance will come, and how far it has to go."
         if ambulance not in self.sumo.vehicle.getIDList(): return None
+        self._known(junction)
         arms = {e: a for a, e in self.junctions[junction].into.items()}
         for name, _, away_m, _ in self.sumo.vehicle.getNextTLS(ambulance):
             if name == junction:
@@ -303,9 +320,11 @@ class _Sumo:
         ambulance:str="ambulance",   # its name
     ) -> float:
         "Seconds an ambulance has lost against its free speed."
+        if ambulance not in self.sumo.vehicle.getIDList():
+            raise SirenbookError(f"no vehicle that is called {ambulance!r} is on its way")
         return self.sumo.vehicle.getTimeLoss(ambulance)
 
-# %% ../nbs/31_traffic.ipynb #903a1d20
+# %% ../nbs/31_traffic.ipynb #3e31a77c
 class Traffic(_Sumo):
     "Traffic in a network, step by step; use it in a `with` block, one at a time in a process."
     def __init__(
@@ -317,6 +336,9 @@ class Traffic(_Sumo):
         blue_light:bool=False, # whether ambulances drive through red, and others make way
         network=NETWORK,      # a SUMO network
     ):
+        if not 0 <= load <= 10: raise SirenbookError(f"load is from 0 to 10, not {load}")
+        if not 0 <= seed < 2 ** 31: raise SirenbookError(
+            f"a seed is from 0 to 2^31 - 1, not {seed}")
         self.sumo, self.time, self.others_lost_s, self.n_others = _libsumo(), 0.0, 0.0, 0
         self._rng = np.random.default_rng([seed, 31])
         self.junctions = {n: load_junction(n, network) for n in plans}
@@ -328,8 +350,13 @@ class Traffic(_Sumo):
                      if load > 0}
 
     def __enter__(self):
+        if self.sumo.isLoaded(): raise SirenbookError(
+            "another simulation is open in this process; SUMO holds one at a time")
+        if self.time: raise SirenbookError("this traffic has been simulated; make a new one")
         self._open(*self._start)
-        for places in self._due: self._route(*places)
+        try:
+            for places in self._due: self._route(*places)
+        except SirenbookError: self.sumo.close(); raise
         return self
 
     def __exit__(self, *_): self.sumo.close()
@@ -343,6 +370,10 @@ class Traffic(_Sumo):
         past:str="A",            # a junction that its way must cross
     ):
         "An ambulance enters now."
+        self._known(past)
+        if name not in AMBULANCES or name in self.sumo.vehicle.getIDList(): raise SirenbookError(
+            f"an ambulance is called one of {', '.join(AMBULANCES)}, each on its way once, "
+            f"not {name!r}")
         route = self._route(start, end)
         if not {*self.sumo.route.getEdges(route)} & {*self.junctions[past].into.values()}:
             raise SirenbookError(f"the route from {start!r} to {end!r} misses junction {past}")
@@ -363,6 +394,7 @@ class Traffic(_Sumo):
         requests=None,   # name of a junction -> the arm that asks for green, or None
     ):
         "Move everybody on by STEP_S, and check what the signals showed."
+        self._known(*(requests or {}))
         for name, controller in self.controllers.items():
             shown = controller.update(self.time, (requests or {}).get(name))
             self.sumo.trafficlight.setRedYellowGreenState(

@@ -6,15 +6,14 @@
 __all__ = ['POINTS', 'YAMNET_AT', 'HELD_OUT', 'FIRST', 'SEEDS', 'FEWER', 'ALONE', 'PARTS', 'OWN_TRAFFIC', 'ORACLE', 'Yamnet',
            'planned', 'junction_worker', 'run']
 
-# %% ../../nbs/94_experiment_junction.ipynb #fd4b4ec1
+# %% ../../nbs/94_experiment_junction.ipynb #53ec96a7
 import os
 from functools import cache
 from pathlib import Path
 import numpy as np
 from ..audio import SR
 from ..detector import Detector, Scores
-from ..detector_data import grouped_recordings
-from ..errors import SirenbookFileError, warn
+from ..errors import SirenbookError, SirenbookFileError, warn
 from ..files import n_cores, run_workers
 from ..junction import (JUNCTION_COLUMNS, Case, Policy, Run, requests_alone)
 from ..mast import Weather
@@ -110,7 +109,7 @@ def planned(
     keys += [("alone", "10 minutes", POINTS[0], s) for s in seeds(ALONE)]   # gives all points
     return keys + [(*key, s) for s in seeds(FEWER)[FEWER // 2:] for key in changed]
 
-# %% ../../nbs/94_experiment_junction.ipynb #c1913a5f
+# %% ../../nbs/94_experiment_junction.ipynb #13a0c709
 def _policy(name, yamnet):
     "A policy by its name."
     if name == "none": return Policy(name)
@@ -124,6 +123,7 @@ def _policy(name, yamnet):
 @cache
 def _held_out(folders):
     "Recordings that the shipped detector has not learned from: is it a siren -> group -> sounds."
+    from sirenbook.detector_data import grouped_recordings   # this alone needs TensorFlow
     found = {True: {}, False: {}}
     for folder in folders:
         for r, group, category in grouped_recordings(folder, HELD_OUT):
@@ -162,7 +162,7 @@ def junction_worker(
         return [row | Run(Case(**changed), _policy(name, yamnet), seed).finish()]
     return work
 
-# %% ../../nbs/94_experiment_junction.ipynb #7326441c
+# %% ../../nbs/94_experiment_junction.ipynb #31c6e06c
 def run(
     datasets=None,   # folders of real sirens and streets; None: street and world, if they are there
     out="data",      # the folder of junction.csv, which is begun or continued
@@ -171,14 +171,19 @@ def run(
     workers=None,    # processes; None for one a core
 ):
     "Run what is missing, and add a row for each run."
+    if wrong := {k[0] for k in keys or ()} - {*PARTS, *ORACLE, "base", "alone"}:
+        raise SirenbookError(f"no part of this experiment is called {min(wrong)!r}")
     home = os.environ.get("SIRENBOOK_DATA")
     yamnet = Path(home) / "peers" / "yamnet.tflite" if home else None
     yamnet = str(yamnet) if yamnet and yamnet.is_file() else None
-    folders = [find_dataset(name) for name in datasets or ("street", "world")]
+    names = ("street", "world") if datasets is None else datasets
+    folders = [find_dataset(name) for name in names]
+    if datasets and (lost := [f for f in folders if not f.is_dir()]):
+        raise SirenbookFileError(f"{lost[0]}: there is no such folder")
     folders = [str(f) for f in folders if f.is_dir()]
     if not yamnet: warn("YAMNet is not at hand (SIRENBOOK_DATA/peers/yamnet.tflite); left out")
     if not folders: warn("no real recordings are at hand (street, world); left out")
-    keys = keys or planned(bool(yamnet), bool(folders))
+    if keys is None: keys = planned(bool(yamnet), bool(folders))
     table = RunTable(Path(out) / "junction.csv", JUNCTION_COLUMNS, tuple(JUNCTION_COLUMNS)[:4])
     with table:
         items = [list(k) for k in keys if k not in table]
