@@ -115,7 +115,7 @@ class Requester:
             self.arm, self._peak, self._turned = loudest, level.max(), None
         return passed or t - self._heard > r.unheard_s or t - self._began > r.timeout_s
 
-# %% ../nbs/33_junction.ipynb #d716dce1
+# %% ../nbs/33_junction.ipynb #69a730d8
 class Ear:
     "Four streams and their rules: sound in, requests out."
     def __init__(
@@ -127,7 +127,7 @@ class Ear:
         self.streams = [detector.stream(SR) for _ in ARMS]
         self.requester, self.probability = Requester(rules), np.zeros(len(ARMS))
 
-    def hear(
+    def listen(
         self,
         block:np.ndarray,   # of the microphones, `(4, n_samples)`
     ) -> tuple:             # new scores `(n_new, 4)`, and levels of the tones in dB `(4,)`
@@ -143,7 +143,7 @@ class Ear:
         block:np.ndarray,   # of the microphones, `(4, n_samples)`
     ):                      # the arm that asks for green, or None
         "Listen to the next block."
-        return self.requester.push(t, *self.hear(block))
+        return self.requester.push(t, *self.listen(block))
 
 # %% ../nbs/33_junction.ipynb #fe05427d
 SIRENS = ("PA300 wail", "PA300 yelp", "German town horn", "French ambulance",
@@ -323,7 +323,7 @@ class Run:
         for _ in self.steps(): pass
         return self.row
 
-# %% ../nbs/33_junction.ipynb #d199cb3d
+# %% ../nbs/33_junction.ipynb #6befb51f
 def requests_alone(
     seed:int,          # of the traffic and its sounds
     thresholds,        # of the ear, each from 0 to 1
@@ -342,7 +342,7 @@ def requests_alone(
         while traffic.time < WARM_UP_S + 60 * minutes:
             traffic.step()
             if traffic.time <= WARM_UP_S: continue
-            heard = ear.hear(mast.block(traffic.vehicles()))
+            heard = ear.listen(mast.block(traffic.vehicles()))
             for i, requester in enumerate(requesters):
                 arm = requester.push(traffic.time, *heard)
                 counts[i] += arm is not None and arm != last[i], STEP_S * (arm is not None)
@@ -445,21 +445,21 @@ def mean_interval(
     drawn = np.random.default_rng(0).choice(values, (draws, len(values))).mean(1)
     return float(values.mean()), *map(float, np.percentile(drawn, (2.5, 97.5)))
 
-# %% ../nbs/33_junction.ipynb #79ab76b2
+# %% ../nbs/33_junction.ipynb #66b7d7b7
 def compare_runs(
     rows,             # of `load_runs`
     policy:str,       # such as "10/h"
-    part:str="base",  # of the experiment
+    about:str="base", # part of the experiment
     value:str="",     # what was changed there
 ) -> dict:            # n; saved_s, second_s, others_s as (mean, low, high); asked_m, asked, right,
     # useless: shares and numbers a run; worse: seeds in which it lost WORSE_S more
     "Runs of a policy against those of the same seeds in which nobody asks."
     of = lambda *key: {r["seed"]: r for r in rows
                        if (r["part"], r["value"], r["policy"]) == key}
-    nobody = of(part, value, "none") or of("base", "", "none")
-    pairs = [(r, nobody[seed]) for seed, r in of(part, value, policy).items() if seed in nobody]
+    nobody = of(about, value, "none") or of("base", "", "none")
+    pairs = [(r, nobody[seed]) for seed, r in of(about, value, policy).items() if seed in nobody]
     if not pairs: raise SirenbookError(
-        f"no runs of {policy!r} in {part!r} {value!r} that can be compared")
+        f"no runs of {policy!r} in {about!r} {value!r} that can be compared")
     less = lambda k: [b[k] - r[k] for r, b in pairs if r[k] is not None and b[k] is not None]
     asked = [r["asked_m"] for r, _ in pairs if r["asked_m"] is not None]
     known = [r["right"] for r, _ in pairs if r["right"] is not None]

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ARMS', 'NETWORK', 'LANE_M', 'STAGES', 'YELLOW_S', 'ALL_RED_S', 'MIN_GREEN_S', 'MIN_WALK_S', 'CLEARANCE_S', 'STEP_S',
            'LIMIT_MPS', 'AMBULANCES', 'FLOWS', 'GREEN_WAVE', 'Link', 'Junction', 'street_lanes', 'load_junction',
-           'Plan', 'Controller', 'signal_state', 'UnsafeSignals', 'ConflictMonitor', 'Vehicles', 'Traffic']
+           'Plan', 'Controller', 'signal_state', 'UnsafeSignals', 'ConflictMonitor', 'Vehicles', 'Simulation',
+           'Traffic']
 
 # %% ../nbs/31_traffic.ipynb #c1d481b7
 import math
@@ -93,7 +94,7 @@ def load_junction(
                     {a: e for e, a in out_of.items()},
                     {a: _stop_line(lanes[e]) for e, a in into.items()})
 
-# %% ../nbs/31_traffic.ipynb #c000436b
+# %% ../nbs/31_traffic.ipynb #695c4eb0
 STAGES = ("WE", "NS")             # arms that have green together
 YELLOW_S, ALL_RED_S = 3.0, 2.0    # between two greens, s
 MIN_GREEN_S = 7.0                 # none is shorter, so that drivers are not surprised, s
@@ -105,7 +106,9 @@ class Plan(NamedTuple):
     offset_s: float = 0.0           # when the first green of the first stage begins, s
 
     @property
-    def cycle_s(self): return sum(self.green_s) + len(STAGES) * (YELLOW_S + ALL_RED_S)
+    def cycle_s(self):   # s
+        "How long it takes until everything comes again."
+        return sum(self.green_s) + len(STAGES) * (YELLOW_S + ALL_RED_S)
 
     def wanted(
         self,
@@ -265,9 +268,9 @@ def _libsumo():
         "in a copy of the repository: pip install '.[junction]'")
     return sumo
 
-# %% ../nbs/31_traffic.ipynb #203794be
-class _Sumo:
-    "A simulation that has been opened: routes, and what they all do."
+# %% ../nbs/31_traffic.ipynb #10cbf00d
+class Simulation:
+    "A simulation in SUMO that has been opened: its routes and vehicles."
     def _open(self, network, seed, *options):
         self.sumo.start(["sumo", "-n", str(network), "--step-length", str(STEP_S), "--seed",
                          str(seed), "--no-step-log", "--no-warnings", "--time-to-teleport", "-1",
@@ -324,8 +327,8 @@ class _Sumo:
             raise SirenbookError(f"no vehicle that is called {ambulance!r} is on its way")
         return self.sumo.vehicle.getTimeLoss(ambulance)
 
-# %% ../nbs/31_traffic.ipynb #3e31a77c
-class Traffic(_Sumo):
+# %% ../nbs/31_traffic.ipynb #083b3ed3
+class Traffic(Simulation):
     "Traffic in a network, step by step; use it in a `with` block, one at a time in a process."
     def __init__(
         self,

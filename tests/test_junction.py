@@ -766,7 +766,7 @@ class Loud:
 
 def test_an_ear_hears_four_microphones_each_with_its_own_stream():
     ear = Ear(Loud())
-    scores, levels = ear.hear(block(1000, 80, 60, 60, 85))
+    scores, levels = ear.listen(block(1000, 80, 60, 60, 85))
     assert scores.shape == (2, 4) and scores.all(0).tolist() == [True, False, False, True]
     assert levels.argmax() == 3 and ear.probability.tolist() == [1, 0, 0, 1]
     found = [ear.push(k * STEP_S, block(1000, 80, 60, 60, 85)) for k in range(12)]
