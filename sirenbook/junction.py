@@ -445,7 +445,7 @@ def mean_interval(
     drawn = np.random.default_rng(0).choice(values, (draws, len(values))).mean(1)
     return float(values.mean()), *map(float, np.percentile(drawn, (2.5, 97.5)))
 
-# %% ../nbs/33_junction.ipynb #66b7d7b7
+# %% ../nbs/33_junction.ipynb #00b9a18c
 def compare_runs(
     rows,             # of `load_runs`
     policy:str,       # such as "10/h"
@@ -453,24 +453,25 @@ def compare_runs(
     value:str="",     # what was changed there
 ) -> dict:            # n; saved_s, second_s, others_s as (mean, low, high); asked_m, asked, right,
     # useless: shares and numbers a run; worse: seeds in which it lost WORSE_S more
-    "Runs of a policy against those of the same seeds in which nobody asks."
+    "Runs of a policy against those in which nobody asks; not passed in AFTER_S: so much lost."
     of = lambda *key: {r["seed"]: r for r in rows
                        if (r["part"], r["value"], r["policy"]) == key}
     nobody = of(about, value, "none") or of("base", "", "none")
     pairs = [(r, nobody[seed]) for seed, r in of(about, value, policy).items() if seed in nobody]
     if not pairs: raise SirenbookError(
         f"no runs of {policy!r} in {about!r} {value!r} that can be compared")
-    less = lambda k: [b[k] - r[k] for r, b in pairs if r[k] is not None and b[k] is not None]
+    less = lambda k: [b[k] - (AFTER_S if r[k] is None else r[k])       # None: it never passed
+                      for r, b in pairs if b[k] is not None]
     asked = [r["asked_m"] for r, _ in pairs if r["asked_m"] is not None]
     known = [r["right"] for r, _ in pairs if r["right"] is not None]
-    return {"n": len(less("lost_s")) or len(pairs), "saved_s": mean_interval(less("lost_s")),
+    worse = [r["seed"] for r, b in pairs if b["lost_s"] is not None
+             and (AFTER_S if r["lost_s"] is None else r["lost_s"]) - b["lost_s"] > WORSE_S]
+    return {"n": len(pairs), "saved_s": mean_interval(less("lost_s")), "worse": worse,
             "second_s": mean_interval(less("second_lost_s")),
             "others_s": mean_interval([-x for x in less("others_s")]),
             "asked_m": float(np.median(asked)) if asked else np.nan,
             "asked": len(asked) / len(pairs), "right": np.mean(known) if known else np.nan,
-            "useless": np.mean([r["useless"] for r, _ in pairs]),
-            "worse": [r["seed"] for r, b in pairs
-                      if r["lost_s"] is not None and r["lost_s"] - b["lost_s"] > WORSE_S]}
+            "useless": np.mean([r["useless"] for r, _ in pairs])}
 
 # %% ../nbs/33_junction.ipynb #18b7bf62
 def plot_saved(
