@@ -145,11 +145,11 @@ class Ear:
         "Listen to the next block."
         return self.requester.push(t, *self.listen(block))
 
-# %% ../nbs/33_junction.ipynb #fe05427d
+# %% ../nbs/33_junction.ipynb #5bd4ac29
 SIRENS = ("PA300 wail", "PA300 yelp", "German town horn", "French ambulance",
           "Japanese ambulance", "Q siren")   # presets that the seeds take in turn
 WARM_UP_S, AFTER_S = 120.0, 240.0   # traffic before the ambulance enters, and from then on, s
-PASSED_S, MOST_S = 20.0, 100.0      # the ear listens on after it has passed; if none comes, s
+PASSED_S, MOST_S = 20.0, 100.0      # how long the ear listens: after the last one; if none, s
 FALSE_S = 8.0                       # how long a false request that is added lasts, s
 
 class Case(NamedTuple):
