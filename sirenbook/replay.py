@@ -352,7 +352,7 @@ class Replay extends HTMLElement {
     this.clock.textContent = `${t.toFixed(1)} / ${this.seconds.toFixed(1)} s`;
   }
   tick(now) {
-    let t = this.t + Math.min(0.1, (now - this.last) / 1000), {audio} = this;
+    let t = this.t + Math.min(0.1, Math.max(0, now - this.last) / 1000), {audio} = this;
     if (this.wanted >= 0 || audio?.paused && !audio.ended && !(t > audio.duration)) t = this.t;
     else if (audio && !audio.ended && !audio.paused)
       t = Math.abs(audio.currentTime - t) > 0.12 ? audio.currentTime

@@ -239,6 +239,12 @@ def test_play_moves_and_pause_stops(page, n):
     assert time(it) < at + 5, "it began again"
     assert not page.trouble, "\n".join(page.trouble)
 
+def test_a_frame_older_than_the_press(page):
+    "A browser may hand out the time of a frame that began before Play was pressed."
+    it = figures(page).nth(1)
+    it.evaluate("r => { r.draw(0); r.last = 100; r.tick(95); cancelAnimationFrame(r.frame); }")
+    assert time(it) == 0 and not page.trouble, "\n".join(page.trouble)
+
 def test_sound_is_the_clock(page):
     it = figures(page).first
     it.scroll_into_view_if_needed()
