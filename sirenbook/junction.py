@@ -28,14 +28,15 @@ def tone_levels(
     block:np.ndarray,   # what the microphones hear, `(n_mics, n_samples)`
     sr:int=SR,          # sample rate, Hz
 ) -> np.ndarray:        # dB, `(n_mics,)`
-    "Level at each microphone of the frequencies where all together are loudest; a tone: +1.8 dB."
+    "Level at each microphone of the frequencies where all together are loudest."
     n = block.shape[1]
-    power = np.abs(np.fft.rfft(block * np.hanning(n))) ** 2
+    window = np.hanning(n)
+    power = np.abs(np.fft.rfft(block * window)) ** 2
     f = np.fft.rfftfreq(n, 1 / sr)
     power = power[:, (f >= TONES_HZ[0]) & (f <= TONES_HZ[1])] + 1e-12
     common = np.log(power).mean(0)
     loudest = np.argpartition(common, -TONES)[-TONES:]
-    return FULL_SCALE_DB + 10 * np.log10(power[:, loudest].sum(1) * 2 / np.hanning(n).sum() ** 2)
+    return FULL_SCALE_DB + 10 * np.log10(2 * power[:, loudest].sum(1) / (n * (window ** 2).sum()))
 
 # %% ../nbs/33_junction.ipynb #4f5eace0
 class Rules(NamedTuple):
@@ -44,12 +45,15 @@ class Rules(NamedTuple):
     k: int = 4                # scores of one microphone that must be that high, to confirm a siren
     n: int = 8                # among its last n, eight a second
     mean_s: float = 1.5       # time over which levels are averaged, s
-    level_db: float = 72.0    # tones that are weaker are too far away to ask for anything, dB
+    level_db: float = 70.0    # tones that are weaker are too far away to ask for anything, dB
     unheard_s: float = 5.0    # silence that ends a request, s
     turned_s: float = 1.0     # time for which another one is the loudest, once it has passed, s
     fallen_db: float = 6.0    # fall of its level below the highest, once it has passed, dB
-    moves_s: float = 3.0      # time after which a louder microphone gets the request instead, s
+    moves_db: float = 2.0     # another street is believed where it is so much louder, dB,
+    moves_s: float = 3.0      # for so long if one has been asked for, s
+    sure_db: float = 4.0      # a request whose street was once so much louder stays there, dB
     timeout_s: float = 90.0   # longest request, s
+    rest_s: float = 60.0      # after such a long one nothing is asked for, a cycle long, s
     still_s: float = 5.0      # time without fading after which a near siren counts as another, s
     risen_db: float = 6.0     # rise after which it does at once; near is so far above level_db, dB
 
@@ -62,10 +66,10 @@ class Requester:
     ):
         if not (0 < rules.k <= rules.n and rules.mean_s >= STEP_S): raise SirenbookError(
             f"k is from 1 to n, and mean_s at least {STEP_S} s, not {rules}")
-        self.rules, self.arm = rules, None
+        self.rules, self.arm, self.street = rules, None, None   # street: where tones come from
         self._scores = deque(maxlen=rules.n)                    # of all microphones
         self._levels = deque(maxlen=round(rules.mean_s / STEP_S))
-        self._heard = self._began = -np.inf   # when a score was high; when the request began, s
+        self._heard = self._near = self._rested = -np.inf   # a high score, loud tones, rest's end, s
         self._turned = None   # since when another microphone has been the loudest, s
         self._left = None     # of a siren that has left: its lowest level since, dB, and when, s
 
@@ -81,9 +85,19 @@ class Requester:
             if self._scores[-1].any(): self._heard = t
         self._levels.append(np.nan_to_num(np.asarray(levels_db, float), nan=-np.inf))
         level = np.mean(self._levels, axis=0)
+        self._follow(t, level)
         if self.arm is None: self._begin(t, level)
         elif self._over(t, level): self.arm, self._left = None, (level.max(), t)
         return self.arm
+
+    def _follow(self, t, level):
+        "Keep to a street until another is clearly louder: under the mast echoes blur them all."
+        r, loudest = self.rules, ARMS[level.argmax()]
+        if level.max() >= r.level_db: self._near = t
+        if t - self._near > r.unheard_s: self.street = None
+        elif self.street is None: self.street, self._same = loudest, t
+        elif level.max() < level[ARMS.index(self.street)] + r.moves_db: self._same = t
+        elif self.arm is None or t - self._same >= r.moves_s: self.street, self._same = loudest, t
 
     def _leaving(self, t, loudest):
         "Whether what is heard is the siren that has just left."
@@ -99,9 +113,10 @@ class Requester:
         "Begin a request where a siren is confirmed and near, and has not just left."
         loudest = level.max()
         confirmed = np.sum(self._scores, axis=0).max(initial=0) >= self.rules.k
-        if not self._leaving(t, loudest) and confirmed and loudest >= self.rules.level_db:
-            self.arm, self._began, self._peak = ARMS[level.argmax()], t, loudest
-            self._turned = self._left = None
+        if self._leaving(t, loudest) or t < self._rested: return
+        if confirmed and loudest >= self.rules.level_db:
+            self.arm, self._began, self._peak = self.street, t, loudest
+            self._turned, self._left, self._sure = None, None, False
 
     def _over(self, t, level):
         "Whether the request ends; it moves to another arm if the first guess was wrong."
@@ -111,8 +126,11 @@ class Requester:
         elif self._turned is None: self._turned = t
         turned_s = 0.0 if self._turned is None else t - self._turned
         passed = turned_s >= r.turned_s and mine < self._peak - r.fallen_db
-        if turned_s >= r.moves_s and not passed:
-            self.arm, self._peak, self._turned = loudest, level.max(), None
+        others = max(x for a, x in zip(ARMS, level) if a != self.arm)
+        self._sure |= mine >= others + r.sure_db
+        if self.street not in (self.arm, None) and not (passed or self._sure):
+            self.arm, self._peak, self._turned = self.street, level.max(), None
+        if t - self._began > r.timeout_s: self._rested = t + r.rest_s
         return passed or t - self._heard > r.unheard_s or t - self._began > r.timeout_s
 
 # %% ../nbs/33_junction.ipynb #69a730d8

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FINE', 'BACK', 'STREET_M', 'HIDDEN_DB', 'FULL_SCALE_DB', 'SIREN_M', 'SIREN_DB', 'STREET_DB', 'CAR_DB', 'HEARS_M',
-           'WIND_DB', 'TAIL_S', 'TAIL_DB', 'FACADE', 'MEMORY', 'smooth_path', 'Path', 'cardioid', 'horn_directivity',
-           'hidden_db', 'rms_of', 'Weather', 'car_sounds', 'street_noise', 'Siren', 'Mast']
+           'WIND_DB', 'TAIL_S', 'TAIL_DB', 'FACADE', 'MEMORY', 'MIC_M', 'HEIGHT_M', 'smooth_path', 'Path', 'cardioid',
+           'horn_directivity', 'hidden_db', 'rms_of', 'Weather', 'car_sounds', 'street_noise', 'Siren', 'Mast']
 
 # %% ../nbs/32_mast.ipynb #2cd13ad0
 from functools import cache
@@ -259,7 +259,7 @@ class Siren:
         level_db:float=SIREN_DB,  # SIREN_M in front of it, dB
     ):
         self.wav = wav * SIREN_M * rms_of(level_db)
-        self.positions, self.hidden = [], []
+        self.positions, self.hidden, self._nose = [], [], np.zeros(3)
 
     def move(
         self,
@@ -275,11 +275,15 @@ class Siren:
 
     def _recent(self):
         "Its way of the last seconds: times, points, its nose, and the gain behind buildings."
-        kept = min(len(self.positions), MEMORY + 1)
-        points = smooth_path(self.positions[-kept:])
+        way = np.array(self.positions[-MEMORY - 1:], float)
+        kept, points = len(way), smooth_path(way)
         times = (len(self.positions) - kept + np.arange(len(points)) / FINE) * STEP_S
         nose = np.gradient(points, axis=0)
-        nose /= np.maximum(np.linalg.norm(nose, axis=1, keepdims=True), 1e-6)
+        nose /= np.maximum(np.linalg.norm(nose, axis=1, keepdims=True), 1e-9)
+        moves = np.repeat(np.linalg.norm(np.diff(way, axis=0), axis=1) > 1e-4, FINE)
+        last = np.maximum.accumulate(np.where([*moves, moves[-1]], np.arange(len(points)) + 1, 0))
+        nose = np.vstack([self._nose, nose])[last]      # where it stands, as when it last moved
+        self._nose = nose[-1]
         lost = np.interp(np.arange(len(points)) / FINE, np.arange(kept), self.hidden[-kept:])
         return times, points, nose, 10 ** (-lost / 20)
 
@@ -315,6 +319,8 @@ class Siren:
         return Path(times, image, mic, mast.c), _Gain(times, gain)
 
 # %% ../nbs/32_mast.ipynb #1b3a7f79
+MIC_M, HEIGHT_M = 6.0, 5.0   # of a microphone: from the middle, inside the stop lines; above it, m
+
 class Mast:
     "Four microphones at a junction, and all that reaches them, block by block."
     def __init__(
@@ -343,7 +349,7 @@ class Mast:
         air_absorption_db(1000, weather.temperature_c, weather.humidity_percent)   # refuses no air
         self.c = speed_of_sound_mps(weather.temperature_c)
         self.axes = np.array([(-1, 0, 0), (0, 1, 0), (1, 0, 0), (0, -1, 0)], float)   # as ARMS
-        self.mics_m = np.array([(*self.centre_m, 5.0)]) + 12 * self.axes
+        self.mics_m = np.array([(*self.centre_m, HEIGHT_M)]) + MIC_M * self.axes
         self.steps, self.n = 0, round(STEP_S * SR)
         if beds is not None: self.beds = rms_of(street_db) * np.asarray(beds)
         else: self.beds = np.stack([street_noise(rng, seconds, street_db, weather) for _ in ARMS])

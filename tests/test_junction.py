@@ -516,6 +516,25 @@ def test_a_siren_has_the_level_that_is_stated(bare, monkeypatch):
         level = mast.FULL_SCALE_DB + 20 * np.log10(rms(wav[0, -4000:]))
         assert abs(level - (level_db - 20)) < 0.2                # ten times as far as SIREN_M
 
+def test_a_siren_that_stands_keeps_its_nose(bare):
+    "It has come from the west, so it faces the eastern microphone."
+    m, siren = silent_mast(), Siren(hiss(30))
+    way = [(-60.0 + 10 * min(k, 3), 0.0, 5.0) for k in range(40)]      # longer than MEMORY
+    wav = heard(m, siren, way)
+    levels = 20 * np.log10([rms(wav[0, k * 4000:(k + 1) * 4000]) for k in range(6, 40)])
+    assert np.ptp(levels[3:]) < 1
+    turned = silent_mast()
+    way = [(-60.0 + 10 * max(6 - k, 3), 0.0, 5.0) for k in range(40)]
+    away = heard(turned, Siren(hiss(30)), way)
+    assert 8 < 20 * np.log10(rms(wav[0, -40_000:]) / rms(away[0, -40_000:])) < 11
+
+@pytest.mark.parametrize("arm", range(4))
+def test_what_stands_at_a_stop_line_is_in_front_of_its_microphone(arm):
+    stop_m = load_junction("A").stop_m[ARMS[arm]]
+    m = silent_mast()
+    for x, y in stop_m:
+        assert (np.array([x, y, 0]) - m.mics_m[arm]) @ m.axes[arm] > 1
+
 def test_with_all_its_echoes_a_street_fades_with_distance_too():
     near, far = (level_from(d, hiss(5)) for d in (60, 120))
     assert 3 < near - far < 9
@@ -567,7 +586,7 @@ def test_a_siren_that_moves_never_clicks(way, most_db):
     borders = np.arange(4000, wav.shape[1], 4000)
     shares = {shift: np.array([[above_3khz(w, at - shift) for at in borders] for w in wav])
               for shift in (0, 2000)}
-    assert shares[0].max() < most_db and abs(np.median(shares[0] - shares[2000])) < 3
+    assert shares[0].max() < most_db and abs(np.median(shares[0] - shares[2000])) < 4
 
 def test_a_siren_that_comes_is_higher_than_one_that_leaves(bare):
     def pitch(x, speed):
@@ -618,7 +637,7 @@ def block(frequency_hz, *levels_db, noise=0.0, seed=0):
 @given(st.floats(450, 3900), st.lists(st.floats(60, 110), min_size=4, max_size=4))
 def test_a_tone_has_its_level_at_every_microphone(frequency_hz, levels_db):
     found = tone_levels(block(frequency_hz, *levels_db))
-    np.testing.assert_allclose(found, levels_db, atol=2.5)
+    np.testing.assert_allclose(found, levels_db, atol=0.2)
     np.testing.assert_allclose(found - found[0], np.subtract(levels_db, levels_db[0]), atol=0.1)
     louder = tone_levels(10 ** 0.3 * block(frequency_hz, *levels_db))
     np.testing.assert_allclose(louder - found, 6, atol=0.1)
@@ -672,9 +691,12 @@ def test_laws_of_asking(levels, seed, often, hold):
         mean, arm = np.mean(means, axis=0), r.push(t, new, level)
         if arm and not was:
             began = t
-            assert mean.max() >= rules.level_db and arm == ARMS[mean.argmax()]
+            assert mean.max() >= rules.level_db
+            assert mean[ARMS.index(arm)] > mean.max() - rules.moves_db
             assert np.sum(scores[-rules.n:], axis=0).max() >= rules.k
-        if arm and was and arm != was: assert arm == ARMS[mean.argmax()]
+        if arm and was and arm != was:
+            assert arm == ARMS[mean.argmax()]
+            assert mean.max() >= mean[ARMS.index(was)] + rules.moves_db
         if arm:
             assert t - began <= rules.timeout_s and t - confirmed <= rules.unheard_s
         was = arm
@@ -710,12 +732,31 @@ def test_a_siren_that_never_leaves_is_let_go_in_the_end():
     assert abs(n * STEP_S - Rules().timeout_s) <= 2 * STEP_S
 
 def test_a_wrong_arm_is_corrected():
-    asked = course(20, lambda t: [78, 74, 70, 70] if t < 8 else [78, 82, 70, 70])
+    asked = course(20, lambda t: [78, 76, 70, 70] if t < 8 else [78, 86, 70, 70])
     assert [*dict.fromkeys(asked)] == [None, "W", "N"]
     moved = asked.index("N") * STEP_S
     assert 8 + Rules().moves_s <= moved <= 8 + Rules().moves_s + Rules().mean_s + 2 * STEP_S
-    short = course(20, lambda t: [78, 74, 70, 70] if not 8 <= t < 9.5 else [78, 80, 70, 70])
+    short = course(20, lambda t: [78, 76, 70, 70] if not 8 <= t < 9.5 else [78, 86, 70, 70])
     assert {*short} == {None, "W"}                                # too short to be believed
+
+def test_a_request_that_was_sure_of_its_arm_stays_there():
+    "Another siren comes near: first come, first served."
+    assert {*course(20, lambda t: [78, 73, 70, 70] if t < 8 else [78, 86, 70, 70])} == {None, "W"}
+
+def test_echoes_under_the_mast_move_nothing():
+    def stands(t): return [71, 67.5, 62, 66] if t < 6 else [78, 79, 77, 79.5]
+    assert {*course(50, stands)} == {None, "W"}
+    late = course(50, stands, lambda t: 0.9 * (t > 20))          # confirmed only where it stands
+    assert {*late} == {None, "W"} and late.index("W") * STEP_S > 20
+    assert "S" in course(50, lambda t: [71, 67.5, 62, 66] if t < 6 else [78, 79, 77, 81])
+
+def test_after_a_time_out_the_plan_goes_on_for_a_cycle():
+    rules = Rules()
+    asked = course(240, lambda t: [80, 60, 60, 60])
+    begins = [t * STEP_S for t, (a, b) in enumerate(zip([None, *asked], asked)) if b and not a]
+    ends = [t * STEP_S for t, (a, b) in enumerate(zip([None, *asked], asked)) if a and not b]
+    assert len(begins) >= 2 and abs(ends[0] - begins[0] - rules.timeout_s) <= 2 * STEP_S
+    assert rules.rest_s <= begins[1] - ends[0] <= rules.rest_s + 2 * STEP_S
 
 def test_after_a_request_a_siren_that_only_leaves_asks_for_nothing():
     asked = course(90, lambda t: passing(t, speed=5.0))           # it is heard for a long time yet
