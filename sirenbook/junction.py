@@ -15,7 +15,8 @@ from .audio import SR
 from .detector import Detector
 from .errors import SirenbookError
 from .files import read_csv
-from .mast import FULL_SCALE_DB, SIREN_DB, STREET_DB, Mast, Siren, Weather, hidden_db
+from .mast import (FULL_SCALE_DB, MIC_M, SIREN_DB, STREET_DB, Mast, Siren, Weather,
+                            hidden_db)
 from .sirens import PRESETS, render
 from .traffic import (AMBULANCES, ARMS, LIMIT_MPS, STEP_S, Plan, Traffic,
                                street_lanes)
@@ -69,7 +70,8 @@ class Requester:
         self.rules, self.arm, self.street = rules, None, None   # street: where tones come from
         self._scores = deque(maxlen=rules.n)                    # of all microphones
         self._levels = deque(maxlen=round(rules.mean_s / STEP_S))
-        self._heard = self._near = self._rested = -np.inf   # a high score, loud tones, rest's end, s
+        self._heard = self._near = -np.inf   # when a score was high, and tones were loud, s
+        self._rested = -np.inf               # until when nothing is asked for, s
         self._turned = None   # since when another microphone has been the loudest, s
         self._left = None     # of a siren that has left: its lowest level since, dB, and when, s
 
@@ -423,7 +425,7 @@ def record_run(
     record = {"title": title, "step_s": STEP_S, "bounds": [-half_m, -half_m, half_m, half_m],
               "streets": _strips(half_m), "buildings": [], "arms": list(ARMS),
               "stop_lines": {a: [*map(place, junction.stop_m[a])] for a in ARMS},
-              "mast": dict(zip(ARMS, ([-12, 0], [0, 12], [12, 0], [0, -12]))),
+              "mast": dict(zip(ARMS, ([-MIC_M, 0], [0, MIC_M], [MIC_M, 0], [0, -MIC_M]))),
               "signals": shown, "request": asked, "vehicles": tracks.done, "scores": scores,
               "threshold": round(100 * (policy.threshold or 0)), "lost_s": run.row["lost_s"]}
     return record, np.concatenate(blocks, 1) if blocks else None
