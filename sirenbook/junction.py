@@ -52,7 +52,8 @@ class Rules(NamedTuple):
     fallen_db: float = 6.0    # fall of its level below the highest, once it has passed, dB
     moves_db: float = 2.0     # another street is believed where it is so much louder, dB,
     moves_s: float = 3.0      # for so long if one has been asked for, s
-    sure_db: float = 4.0      # a request whose street was once so much louder stays there, dB
+    sure_db: float = 4.0      # a request whose street was so much louder stays there, dB,
+    sure_s: float = 45.0      # for so long, s
     timeout_s: float = 90.0   # longest request, s
     rest_s: float = 60.0      # after such a long one nothing is asked for, a cycle long, s
     still_s: float = 5.0      # time without fading after which a near siren counts as another, s
@@ -95,15 +96,16 @@ class Requester:
     def _follow(self, t, level):
         "Keep to a street until another is clearly louder: under the mast echoes blur them all."
         r, loudest = self.rules, ARMS[level.argmax()]
-        if level.max() >= r.level_db: self._near = t
         if t - self._near > r.unheard_s: self.street = None
-        elif self.street is None: self.street, self._same = loudest, t
-        elif level.max() < level[ARMS.index(self.street)] + r.moves_db: self._same = t
+        if level.max() >= r.level_db:
+            self._near, self.street = t, self.street or self.arm or loudest
+        if not self.street or level.max() < level[ARMS.index(self.street)] + r.moves_db:
+            self._same = t
         elif self.arm is None or t - self._same >= r.moves_s: self.street, self._same = loudest, t
 
     def _leaving(self, t, loudest):
         "Whether what is heard is the siren that has just left."
-        if t - self._heard > self.rules.unheard_s: self._left = None
+        if t - self._heard > self.rules.unheard_s: self._left, self._rested = None, t
         if self._left is None: return False
         lowest, since = self._left
         if loudest < lowest - 1: self._left = loudest, t
@@ -118,7 +120,7 @@ class Requester:
         if self._leaving(t, loudest) or t < self._rested: return
         if confirmed and loudest >= self.rules.level_db:
             self.arm, self._began, self._peak = self.street, t, loudest
-            self._turned, self._left, self._sure = None, None, False
+            self._turned, self._left, self._sure = None, None, -np.inf
 
     def _over(self, t, level):
         "Whether the request ends; it moves to another arm if the first guess was wrong."
@@ -129,8 +131,8 @@ class Requester:
         turned_s = 0.0 if self._turned is None else t - self._turned
         passed = turned_s >= r.turned_s and mine < self._peak - r.fallen_db
         others = max(x for a, x in zip(ARMS, level) if a != self.arm)
-        self._sure |= mine >= others + r.sure_db
-        if self.street not in (self.arm, None) and not (passed or self._sure):
+        if mine > others + r.sure_db: self._sure = t
+        if self.street not in (self.arm, None) and t - self._sure > r.sure_s:
             self.arm, self._peak, self._turned = self.street, level.max(), None
         if t - self._began > r.timeout_s: self._rested = t + r.rest_s
         return passed or t - self._heard > r.unheard_s or t - self._began > r.timeout_s

@@ -280,10 +280,13 @@ class Siren:
         times = (len(self.positions) - kept + np.arange(len(points)) / FINE) * STEP_S
         nose = np.gradient(points, axis=0)
         nose /= np.maximum(np.linalg.norm(nose, axis=1, keepdims=True), 1e-9)
-        moves = np.repeat(np.linalg.norm(np.diff(way, axis=0), axis=1) > 1e-4, FINE)
-        last = np.maximum.accumulate(np.where([*moves, moves[-1]], np.arange(len(points)) + 1, 0))
+        steps = np.diff(way, axis=0)
+        steps = np.repeat([*steps, steps[-1]], FINE, axis=0)[:len(points)]
+        nose *= np.where((nose * steps).sum(1, keepdims=True) < 0, -1, 1)   # it brakes, forwards
+        moves = np.linalg.norm(steps, axis=1) > 1e-4
+        last = np.maximum.accumulate(np.where(moves, np.arange(len(points)) + 1, 0))
         nose = np.vstack([self._nose, nose])[last]      # where it stands, as when it last moved
-        self._nose = nose[-1]
+        if kept > MEMORY: self._nose = nose[FINE - 1]   # what comes before the next memory
         lost = np.interp(np.arange(len(points)) / FINE, np.arange(kept), self.hidden[-kept:])
         return times, points, nose, 10 ** (-lost / 20)
 

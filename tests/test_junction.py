@@ -516,17 +516,35 @@ def test_a_siren_has_the_level_that_is_stated(bare, monkeypatch):
         level = mast.FULL_SCALE_DB + 20 * np.log10(rms(wav[0, -4000:]))
         assert abs(level - (level_db - 20)) < 0.2                # ten times as far as SIREN_M
 
+def west_levels(*ways):
+    "Level at the western microphone in each step, of a hiss on each of these ways along y = 0, dB."
+    found = []
+    for way in ways:
+        wav = heard(silent_mast(), Siren(hiss(30)), [(x, 0.0, 5.0) for x in way])[0]
+        found.append(20 * np.log10(np.sqrt(np.mean(wav.reshape(-1, 4000) ** 2, axis=1))[4:]))
+    return np.array(found)
+
 def test_a_siren_that_stands_keeps_its_nose(bare):
-    "It has come from the west, so it faces the eastern microphone."
-    m, siren = silent_mast(), Siren(hiss(30))
-    way = [(-60.0 + 10 * min(k, 3), 0.0, 5.0) for k in range(40)]      # longer than MEMORY
-    wav = heard(m, siren, way)
-    levels = 20 * np.log10([rms(wav[0, k * 4000:(k + 1) * 4000]) for k in range(6, 40)])
-    assert np.ptp(levels[3:]) < 1
-    turned = silent_mast()
-    way = [(-60.0 + 10 * max(6 - k, 3), 0.0, 5.0) for k in range(40)]
-    away = heard(turned, Siren(hiss(30)), way)
-    assert 8 < 20 * np.log10(rms(wav[0, -40_000:]) / rms(away[0, -40_000:])) < 11
+    coming = [-60.0 + 10 * min(k, 3) for k in range(40)]                    # longer than MEMORY
+    leaving = [-30.0 + max(3 - k, 0) for k in range(40)]
+    front, back = west_levels(coming, leaving)
+    assert np.ptp(front[3:]) < 1 and np.ptp(back[3:]) < 1
+    assert 8 < front[-1] - back[-1] < 11                                    # its horn: 10 dB
+
+def test_a_siren_that_brakes_looks_ahead(bare):
+    "SUMO's last step before a stop line may be a few millimetres."
+    way = [-20.0, -17, -14.5, -12.5, -11, -10, -9.3, -9.0025] + [-9.0] * 40
+    levels, = west_levels(way)
+    assert np.ptp(levels[5:]) < 1
+
+def test_a_siren_that_reverses_rewrites_nothing(bare):
+    way = [-140.0 - 5 * max(3 - k, 0) for k in range(20)] + [-140.0 - 0.5 * k for k in range(12)]
+    levels, = west_levels(way)
+    assert np.abs(np.diff(levels[4:14])).max() < 1 and levels[10] - levels[-1] > 8
+
+def test_a_siren_that_never_moved_faces_nobody(bare):
+    wav = heard(silent_mast(), Siren(hiss(30)), [(0.0, 30.0, 5.0)] * 20)
+    assert abs(20 * np.log10(rms(wav[0, -8000:]) / rms(wav[2, -8000:]))) < 1
 
 @pytest.mark.parametrize("arm", range(4))
 def test_what_stands_at_a_stop_line_is_in_front_of_its_microphone(arm):
@@ -743,6 +761,29 @@ def test_a_request_that_was_sure_of_its_arm_stays_there():
     "Another siren comes near: first come, first served."
     assert {*course(20, lambda t: [78, 73, 70, 70] if t < 8 else [78, 86, 70, 70])} == {None, "W"}
 
+def test_a_request_that_has_long_been_unsure_moves():
+    "A siren from the west falls silent; one from the north waits at red."
+    def two(t): return [80, 70, 65, 65] if t < 10 else [80, 88, 78, 74]
+    asked, sure_s = course(70, two), Rules().sure_s
+    assert {*asked[:int((8 + sure_s) / STEP_S)]} == {None, "W"}
+    assert asked[int((12 + sure_s) / STEP_S)] == "N"
+
+def test_each_request_has_to_be_sure_of_its_own():
+    def later(t): return passing(t) if t < 30 else [50] * 4 if t < 40 else (
+        [60, 80, 78, 60] if t < 45 else [60, 80, 86, 60])
+    asked = course(60, later, lambda t: 0.9 * (not 30 <= t < 40))
+    assert [*dict.fromkeys(asked)] == [None, "W", "N", "E"]
+
+def test_a_dip_moves_nothing():
+    def dips(t):
+        return [76, 74, 60, 60] if t < 8 else [68, 67, 60, 60] if t < 16 else [73, 75, 60, 60]
+    asked = course(40, dips)
+    assert {*asked[:int(16 + 3 / STEP_S)]} == {None, "W"}
+
+def test_a_microphone_that_fails_for_a_moment_makes_nothing_sure():
+    fails = lambda t: [np.nan] * 4 if t == 5 else [78, 76, 60, 60] if t < 10 else [78, 86, 60, 60]
+    assert "N" in course(20, fails)
+
 def test_echoes_under_the_mast_move_nothing():
     def stands(t): return [71, 67.5, 62, 66] if t < 6 else [78, 79, 77, 79.5]
     assert {*course(50, stands)} == {None, "W"}
@@ -757,6 +798,12 @@ def test_after_a_time_out_the_plan_goes_on_for_a_cycle():
     ends = [t * STEP_S for t, (a, b) in enumerate(zip([None, *asked], asked)) if a and not b]
     assert len(begins) >= 2 and abs(ends[0] - begins[0] - rules.timeout_s) <= 2 * STEP_S
     assert rules.rest_s <= begins[1] - ends[0] <= rules.rest_s + 2 * STEP_S
+
+def test_a_siren_after_a_silence_is_asked_for_at_once():
+    "Whatever was heard too long before."
+    def later(t): return [80, 60, 60, 60] if t < 95 else [40] * 4 if t < 105 else [50, 90, 50, 50]
+    asked = course(115, later, lambda t: 0.9 * (not 95 <= t < 105))
+    assert "N" in asked[int(105 / STEP_S):int(108 / STEP_S)]
 
 def test_after_a_request_a_siren_that_only_leaves_asks_for_nothing():
     asked = course(90, lambda t: passing(t, speed=5.0))           # it is heard for a long time yet
