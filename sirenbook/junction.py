@@ -50,14 +50,14 @@ class Rules(NamedTuple):
     unheard_s: float = 5.0    # silence that ends a request, s
     turned_s: float = 1.0     # time for which another one is the loudest, once it has passed, s
     fallen_db: float = 6.0    # fall of its level below the highest, once it has passed, dB
-    moves_db: float = 2.0     # another street is believed where it is so much louder, dB,
-    moves_s: float = 3.0      # for so long if one has been asked for, s
-    sure_db: float = 4.0      # a request whose street was so much louder stays there, dB,
-    sure_s: float = 45.0      # for so long, s
+    moves_db: float = 2.0     # lead that another street needs to be believed, dB
+    moves_s: float = 3.0      # time that it must lead to take over a request, s
+    sure_db: float = 4.0      # lead with which a street keeps its request, dB
+    sure_s: float = 45.0      # how long it does, s
     timeout_s: float = 90.0   # longest request, s
     rest_s: float = 60.0      # after such a long one nothing is asked for, a cycle long, s
     still_s: float = 5.0      # time without fading after which a near siren counts as another, s
-    risen_db: float = 6.0     # rise after which it does at once; near is so far above level_db, dB
+    risen_db: float = 6.0     # rise after which it does at once; and near is so far above level_db
 
 # %% ../nbs/33_junction.ipynb #bad0f80c
 class Requester:
