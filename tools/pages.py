@@ -2,7 +2,7 @@
 import os, re, shutil, tempfile, time
 from pathlib import Path
 
-import reference, search
+import reference, search, sirenbook.browser as browser
 from common import HOME, PUBLISHED, ROOT, SETTINGS, STAGE, BookError, edit, join
 from common import notebooks, page_name, say, shown
 from finish import finish
@@ -89,11 +89,11 @@ def render(source, out, preview=False):
     say(f"Staged {len(nbs)} notebooks in {time.time()-begin:.1f} s.")
     try: site = build(STAGE, quiet=True, preview=preview)
     except (BuildError, ConfigError) as e: raise BookError(f"the renderer stopped: {e}") from None
-    for warning in site.warnings:
-        if "broken link" not in warning: say(f"  note: {warning}")
+    for w in (w for w in site.warnings if "broken link" not in w): say(f"  note: {w}")
     if broken := [f"{to} in {page}" for page, to in site.broken]:
         raise BookError(f"links lead nowhere: {'; '.join(broken)}")
     finish(site.out, {f"{page_name(p.name)}.html": p for p in nbs})
+    if (site.out/"live.html").exists(): browser.write_browser_file(site.out, "data/unseen.csv")
     search.write(site.out)
     swap(site.out, out)
     say(f"Rendered {len(site.pages)} pages in {time.time()-begin:.1f} s.")
