@@ -13,7 +13,6 @@ import numpy as np
 from .audio import SR
 from .detector import Detector
 from .errors import SirenbookError
-from .evaluation import THRESHOLDS, alarm_rate, load_unseen
 from .files import atomic_write
 from .noises import noise
 from .roads import propagate
@@ -64,11 +63,12 @@ def browser_weights(
 
 # %% ../nbs/34_browser.ipynb #db3eda14
 def threshold_costs(
-    rows,                    # of `load_unseen`
-    thresholds=THRESHOLDS,   # each from 0 to 1
-    draws:int=1000,          # how often groups are drawn
-) -> list:                   # dicts: threshold; alarms an hour, share found: [value, low, high]
+    rows,             # of `load_unseen`
+    thresholds,       # each from 0 to 1
+    draws:int=1000,   # how often groups are drawn
+) -> list:            # dicts: threshold; alarms an hour, share found: [value, low, high]
     "False alarms and sirens found at each threshold; each group of sirens counts once."
+    from sirenbook.evaluation import alarm_rate   # packing weights needs no TensorFlow
     best = {}
     for r in rows:
         if r["label"] == "emergency":
@@ -112,6 +112,7 @@ def write_browser_file(
     unseen_csv,    # what `load_unseen` reads
 ):
     "Write what the page that listens needs: network, costs of thresholds, examples."
+    from sirenbook.evaluation import THRESHOLDS, load_unseen
     detector = Detector.pretrained()
     grid = sorted({*THRESHOLDS[6:52:2], *detector.card["operating_points"].values()})
     rows = load_unseen(unseen_csv)

@@ -117,7 +117,7 @@ def test_only_our_network_is_packed(tmp_path, detector):
     with complains("detector.json"): browser_weights(tmp_path)
 
 def test_costs_need_sirens():
-    with complains("no recording of a siren"): threshold_costs([])
+    with complains("no recording of a siren"): threshold_costs([], (0.5,))
 
 # ---- files
 
