@@ -180,6 +180,9 @@
   let listed = "";
   function list() {  // only if something has changed: a button that is replaced cannot be pressed
     const body = by("events"), all = run ? run.all : [], kept = (e, i) => i < run.events.length && run.sound.has(e.start, e.end);
+    by("none").hidden = all.length > 0;
+    by("none").textContent = run?.ended ? "No siren at this threshold." : "No siren yet.";
+    for (const id of ["csv", "labels"]) by(id).disabled = !run || !run.events.length;
     const key = JSON.stringify([turn, all.map((e, i) => [e.start, i < run.events.length ? e.end : 0, percent(e.peak), kept(e, i)])]);
     if (key === listed) return;
     listed = key;
@@ -193,9 +196,6 @@
       return make("tr", {}, ...[clock(e.start), open ? "…" : clock(e.end), percent(e.peak), isFinite(level) ? `${level.toFixed(0)} dB` : "–"].map(
         text => make("td", {textContent: text})), make("td", {}, play, " ", keep));
     }));
-    by("none").hidden = all.length > 0;
-    by("none").textContent = run?.ended ? "No siren at this threshold." : "No siren yet.";
-    for (const id of ["csv", "labels"]) by(id).disabled = !run || !run.events.length;
   }
 
   let due = false;
