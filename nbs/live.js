@@ -12,6 +12,7 @@
     e.append(...inside);
     return e;
   };
+  const player = make("audio", {id: "sb-live-sound", controls: true, hidden: true, ariaLabel: "What was scored"});
   const by = id => document.getElementById(`sb-live-${id}`);
   const clock = time => { const s = Math.round(10 * time) / 10; return s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")} min`; };
   const percent = p => `${Math.round(100 * p)} %`;
@@ -48,7 +49,7 @@
   }
 
   function sound(blob, plays, whole = "") {  // into the player; whole: what the picture shows
-    const player = by("sound");
+    if (!player.isConnected) by("picture").after(player);
     if (player.src) URL.revokeObjectURL(player.src);
     Object.assign(player, {src: URL.createObjectURL(blob), hidden: false}).dataset.whole = whole;
     if (plays) player.play().catch(() => {});
@@ -160,8 +161,7 @@
     const every = [1, 2, 5, 10, 30, 60, 300, 600].find(s => (to - from) / s <= 8) ?? 600;
     for (let t = Math.ceil(from / every) * every; t < to; t += every) if (t > from) pen.fillText(every < 60 ? `${t} s` : `${t / 60} min`, x(t) + 4, high - 2), pen.fillRect(x(t), high - 8, 1, 8);
     for (const khz of [0.5, 1, 2, 4]) pen.fillText(khz < 1 ? "500 Hz" : `${khz} kHz`, 4, high * (1 - (mel(1000 * khz) - mel(120)) / (mel(7600) - mel(120))) + canvas.height / 50);
-    const playing = by("sound");
-    if (!run.live && !playing.hidden && playing.dataset.whole) pen.fillRect(x(playing.currentTime), 0, 2, high);
+    if (!run.live && !player.hidden && player.dataset.whole) pen.fillRect(x(player.currentTime), 0, 2, high);
     const top = high + 6, low = canvas.height - 2, y = p => low - p * (low - top);
     pen.fillStyle = red;
     for (const e of run.all) pen.globalAlpha = 0.25, pen.fillRect(x(e.start), top, Math.max(2, x(e.end) - x(e.start)), low - top);
@@ -255,7 +255,7 @@
     }
     const off = new AbortController(), close = () => { off.abort(); media.getTracks().forEach(t => t.stop()); context.close(); };
     if (turn !== asked) return close();
-    by("sound").pause(), by("sound").hidden = true;
+    player.pause(), player.hidden = true;
     const mine = run = new Run("microphone", context.sampleRate), [track] = media.getAudioTracks(), here = () => run === mine && !mine.ended;
     mine.close = close;
     let expected = null, paused = 0, silent = 0;
@@ -346,20 +346,18 @@
 
   // ---- the page
 
-  box.hidden = false;
   by("listen").onclick = () => run?.live && !run.ended ? stop() : listen();
   by("file").onchange = e => { if (e.target.files[0]) open(e.target.files[0]); e.target.value = ""; };
   box.ondragover = e => { e.preventDefault(); box.classList.add("sb-over"); };
   box.ondragleave = () => box.classList.remove("sb-over");
   box.ondrop = e => { e.preventDefault(); box.classList.remove("sb-over"); if (e.dataTransfer.files[0]) open(e.dataTransfer.files[0]); };
-  by("examples").append(...SIREN_EXAMPLES.map(({name, data}) => {
-    const button = make("button", {type: "button", textContent: name});
+  for (const button of by("examples").querySelectorAll("button")) {
+    const {name, data} = SIREN_EXAMPLES.find(e => e.name === button.textContent);
     button.onclick = () => open(new Blob([Uint8Array.from(atob(data), c => c.charCodeAt(0))], {type: "audio/mpeg"}), name, true);
-    return button;
-  }));
+  }
   Object.assign(by("threshold"), {min: 0, max: costs.length - 1, value: costs.findIndex(c => Math.abs(c.threshold - SIREN_WEIGHTS.points[SIREN_WEIGHTS.default]) < 1e-6)});
-  const follow = () => { show(); if (!by("sound").paused) requestAnimationFrame(follow); };
-  by("sound").onplay = by("sound").onseeked = follow;
+  const follow = () => { show(); if (!player.paused) requestAnimationFrame(follow); };
+  player.onplay = player.onseeked = follow;
   by("threshold").oninput = () => { showCosts(); run?.track(); show(); if (run?.ended && !run.live) say(run.summary()); };
   addEventListener("pageshow", e => e.persisted && location.reload());  // what was heard is gone, also for who comes back
   const table = () => run.events.map(e => [e.start.toFixed(2), e.end.toFixed(2), e.peak.toFixed(3), run.level(e).toFixed(1)]);

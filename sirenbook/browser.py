@@ -41,6 +41,7 @@ def _tensors(model):
                  and lite.get_tensor(i[1]).ndim == 0)
     return {name: lite.get_tensor(i) for name, i in wanted}, float(lite.get_tensor(share))
 
+# %% ../nbs/34_browser.ipynb #34b00001
 def browser_weights(
     folder=None,   # holds detector.json and its models; None for the package's
 ) -> dict:         # what `Siren.Network` of detector.js takes; JSON
