@@ -210,6 +210,7 @@ def test_examples_are_at_hand(page):
         page.wait_for_function("name => document.getElementById('sb-live-said').textContent"
                                ".startsWith(name + ': 8.0 s')", arg=name)
         assert len(page.locator("#sb-live-events tr").all()) == n
+        page.wait_for_function("document.getElementById('sb-live-sound').currentTime > 0")
         if not n: page.get_by_text("No siren at this threshold.", exact=True).wait_for()
     assert page.trouble == []
 
@@ -296,6 +297,14 @@ def test_the_page_opens_without_a_network_the_next_time(browser, address):
     page.wait_for_function("navigator.serviceWorker.controller !== null")
     context.set_offline(True)
     page.reload()
+    page.get_by_role("button", name=PASSING).click()
+    page.wait_for_function(ONE)
+    context.close()
+
+def test_the_page_works_from_a_folder(browser, site):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((site / "live.html").as_uri())
     page.get_by_role("button", name=PASSING).click()
     page.wait_for_function(ONE)
     context.close()
