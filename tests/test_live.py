@@ -214,6 +214,16 @@ def test_examples_are_at_hand(page):
         if not n: page.get_by_text("No siren at this threshold.", exact=True).wait_for()
     assert page.trouble == []
 
+def test_a_phone_shows_each_button_whole(visit):
+    page = visit("live.html", width=360)
+    page.get_by_role("button", name=PASSING).click()
+    page.wait_for_function(ONE)
+    page.locator("#sb-live-events tr").wait_for()
+    inner = page.locator("#sb-live").bounding_box()
+    for button in page.locator("#sb-live button:visible").all():
+        box = button.bounding_box()
+        assert inner["x"] <= box["x"] and box["x"] + box["width"] <= inner["x"] + inner["width"]
+
 # ---- the microphone
 
 @pytest.fixture(scope="module")

@@ -374,7 +374,7 @@ def test_the_first_screen_of_home_holds_all(visit):
     doors = page.eval_on_selector_all(
         "main > ul > li > a", "links => links.map(a => a.getAttribute('href'))"
     )
-    assert doors == ["signals.html", "api.html", "cli.html#in-your-own-files"]
+    assert doors == ["live.html", "cli.html#in-your-own-files", "signals.html", "api.html"]
 
 def test_the_menu_of_a_phone_scrolls(visit):
     page = visit("index.html", width=390, height=800)
