@@ -72,6 +72,8 @@ detector: $(READY)  ## train the detector without each fold and measure it there
 	$(EXPERIMENT) detector --clean --datasets '$(ESVS)' '$(STREET)' '$(WORLD)' --folder '$(DETECTOR)' --out data
 	@mkdir -p sirenbook/weights/clean && cp $(DETECTOR)/fold4-seed0-licensed/weights/* sirenbook/weights/clean
 	$(EXPERIMENT) components --datasets '$(ESVS)' '$(STREET)' '$(WORLD)' --folder '$(DETECTOR)' --out data
+	$(EXPERIMENT) adaptation --datasets '$(ESVS)' '$(STREET)' '$(WORLD)' --out data
+	@cp _adaptation/sirens.npz sirenbook/weights
 	@$(BIN)/python benchmarks/detector.py --out data/peers.csv
 
 # pytest ends with 5 where nothing is left to try: a test that hung has passed once its process began again

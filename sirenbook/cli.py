@@ -517,11 +517,11 @@ _EXPERIMENTS = {   # name: what it measures, and its own options
     "transfer": ("from simulated streets to real ones", _SEEDS | {
         "--tested-on": dict(metavar="DATASET", help="the real clips to rank (street)"),
         "--folder": dict(metavar="DIR", help="the simulated street, rendered if missing")}),
-    "detector": ("a detector for each fold, and what it says about recordings it never saw",
-                 _FOLDS | _FOLDER | {
+    "detector": ("a detector for each fold, on recordings it never saw", _FOLDS | _FOLDER | {
         "--hours": dict(type=float, help="hours of scenes to render (11)"),
         "--clean": dict(action="store_true", help="only that from licensed recordings")}),
     "components": ("what memory, sirens, look-alikes, teacher, real sound brought", _FOLDER),
+    "adaptation": ("the last layer, refitted to other people's streets", {}),
     "junction": ("ambulances at a junction that hears them, simulated", {})}
 
 # %% ../nbs/30_cli.ipynb #b8cfb454
