@@ -146,7 +146,7 @@ def mp3(
     wav = np.clip(wav, -1, 1)
     if sr not in _MP3_RATES: wav, sr = soxr.resample(wav, sr, 48000), 48000
     file = io.BytesIO()
-    sf.write(file, wav, sr, format="MP3", bitrate_mode="VARIABLE", compression_level=0.6)
+    sf.write(file, wav, sr, format="MP3", bitrate_mode="VARIABLE", compression_level=0.7)
     return file.getvalue()
 
 # %% ../nbs/75_viewing.ipynb #7cd53429
