@@ -183,6 +183,7 @@
     by("none").hidden = all.length > 0;
     by("none").textContent = run?.ended ? "No siren at this threshold." : "No siren yet.";
     for (const id of ["csv", "labels"]) by(id).disabled = !run || !run.events.length;
+    by("wav").disabled = !run?.live || !run.sound.n;
     const key = JSON.stringify([turn, all.map((e, i) => [e.start, i < run.events.length ? e.end : 0, percent(e.peak), kept(e, i)])]);
     if (key === listed) return;
     listed = key;
@@ -363,6 +364,7 @@
   const table = () => run.events.map(e => [e.start.toFixed(2), e.end.toFixed(2), e.peak.toFixed(3), run.level(e).toFixed(1)]);
   by("csv").onclick = () => save(new Blob([["start_s,end_s,peak,level_dbfs", ...table().map(r => r.join())].join("\n") + "\n"], {type: "text/csv"}), "sirens.csv");
   by("labels").onclick = () => save(new Blob([table().map(([a, b, p]) => `${a}\t${b}\tsiren ${p}\n`).join("")], {type: "text/plain"}), "sirens.txt");
+  by("wav").onclick = () => save(wavFile(run.sound.cut(run.sound.n / SR - KEPT_S, Infinity)), "street.wav");
   new ResizeObserver(([e]) => {
     const canvas = by("picture"), scale = Math.min(2, devicePixelRatio || 1);
     if (!e.contentRect.width) return;

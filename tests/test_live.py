@@ -1,5 +1,5 @@
 """The page that listens: the package's scores, files, a microphone, and what goes wrong."""
-import base64, gzip, io, json, shutil, wave
+import base64, gzip, io, json, shutil, time, wave
 
 import numpy as np
 import pytest
@@ -121,6 +121,11 @@ def test_costs_need_sirens():
 
 # ---- files
 
+def street(seconds, siren=False):
+    "Traffic, the same each time, with a siren or without."
+    wav = 0.01 * noise("traffic", seconds, np.random.default_rng(6))
+    return (wav + siren * 0.2 * render(PRESETS["PA300 yelp"], seconds, SR)).astype(np.float32)
+
 def wav_file(wav, sr=SR, **kwargs):
     file = io.BytesIO()
     sf.write(file, wav, sr, format=kwargs.pop("format", "WAV"), **kwargs)
@@ -134,10 +139,12 @@ def drop(page, content, name="street.wav"):
     page.wait_for_function("""() => { const said = document.getElementById('sb-live-said');
         return said.textContent && !/decoded\\.|scored\\./.test(said.textContent); }""")
     page.wait_for_timeout(100)
-    return page.locator("#sb-live-said").inner_text()
+    return said(page)
 
 def events(page):
     return [[float(x) for x in row.split(",")[:2]] for row in saved(page, "csv").split("\n")[1:-1]]
+
+def said(page): return page.locator("#sb-live-said").inner_text()
 
 def saved(page, what):
     with page.expect_download() as caught: page.locator(f"#sb-live-{what}").click()
@@ -277,6 +284,25 @@ def test_a_street_without_a_siren_stays_silent(microphone):
     assert page.locator("#sb-live-now").inner_text() != "–"
     assert page.locator("#sb-live-said").inner_text() == "Listening."
     assert page.locator("#sb-live-none").is_visible()
+
+def test_what_the_microphone_heard_is_saved(microphone):
+    page = microphone(street(20, siren=True))
+    save = page.get_by_role("button", name="Save the sound")
+    assert save.is_disabled()
+    page.get_by_role("button", name="Listen").click()
+    page.wait_for_function("document.getElementById('sb-live-said').textContent === 'Listening.'")
+    begun = time.monotonic()
+    page.wait_for_timeout(5000)
+    for stopped in (False, True):
+        if stopped: page.get_by_role("button", name="Stop").click()
+        with page.expect_download() as caught: save.click()
+        passed = time.monotonic() - begun                              # a busy page lags behind
+        assert caught.value.suggested_filename == "street.wav"
+        wav, rate = sf.read(caught.value.path(), dtype="float32")
+        assert rate == SR and wav.ndim == 1 and passed / 2 < len(wav) / SR < passed + 1.5
+        assert Detector.pretrained().score(wav).probability.max() > 0.9
+    drop(page, wav_file(street(2)))
+    assert save.is_disabled()
 
 def test_a_refusal_gets_a_sentence(visit):
     page = visit("live.html")
