@@ -5,6 +5,7 @@
   if (!box) return;
   const {SR, HOP, STEP, BANDS, Network, Stream, EventTracker} = Siren, STEP_S = STEP * HOP / SR;
   const KEPT_S = 120, SHOWN_S = 20, HOUR_S = 3600;    // of the microphone's sound; of the picture; longest file
+  let weights = SIREN_WEIGHTS;                        // the book's, or the reader's own
   let network, run = null, turn = 0;                  // run: what is listened to; turn: counts what was asked for, as the newest counts
 
   const make = (tag, more = {}, ...inside) => {
@@ -16,7 +17,7 @@
   const by = id => document.getElementById(`sb-live-${id}`);
   const clock = time => { const s = Math.round(10 * time) / 10; return s < 60 ? `${s.toFixed(1)} s` : `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")} min`; };
   const percent = p => `${Math.round(100 * p)} %`;
-  const say = (text, wrong = false) => { by("said").textContent = text; by("said").classList.toggle("sb-wrong", wrong); };
+  const say = (text, wrong = false, where = by("said")) => { where.textContent = text; where.classList.toggle("sb-wrong", wrong); };
 
   // ---- what is heard: kept as 16-bit samples, of the microphone the last two minutes
 
@@ -65,7 +66,7 @@
 
   class Run {
     constructor(name, sr, seconds = null) {
-      network ??= new Network(SIREN_WEIGHTS);
+      network ??= new Network(weights);
       Object.assign(this, {name, seconds, live: seconds === null, sr, scores: [], columns: [], dropped: 0, begun: 0, ended: false});
       this.sound = new Sound(SR * Math.ceil(this.live ? KEPT_S : seconds) + SR);
       this.stream = this.opened();
@@ -78,7 +79,7 @@
       return stream;
     }
     track() {  // the events, again from the first score: the threshold has changed
-      this.tracker = new EventTracker(threshold(), SIREN_WEIGHTS.timing);
+      this.tracker = new EventTracker(threshold(), weights.timing);
       this.events = this.tracker.push(this.scores);
       if (this.ended) this.events.push(...this.tracker.finish(this.now));
     }
@@ -121,11 +122,12 @@
   const threshold = () => costs[+by("threshold").value].threshold;
   const interval = (v, digits = 0) => `${v[0].toFixed(digits)} (${v[1].toFixed(digits)} to ${v[2].toFixed(digits)})`;
   function showCosts() {
-    const c = costs[+by("threshold").value], name = names.find(([, p]) => Math.abs(p - c.threshold) < 1e-6);
+    const c = costs[+by("threshold").value], book = weights === SIREN_WEIGHTS, name = book && names.find(([, p]) => Math.abs(p - c.threshold) < 1e-6);
     const named = name ? ` (${name[0] === SIREN_WEIGHTS.default ? "default; " : ""}named ${name[0]}: at most ${name[0].replace("/h", "")} false alarms an hour in our recordings)` : "";
     by("threshold").ariaValueText = percent(c.threshold);
     by("at").textContent = percent(c.threshold) + named;
-    by("cost").replaceChildren(`In our recordings it finds ${percent(c.found[0])} of the sirens (${interval(c.found.map(p => 100 * p)).match(/\((.*)\)/)[1]} %), with ` +
+    by("cost").replaceChildren(!book ? "What this threshold costs was not measured for these weights. " :
+      `In our recordings it finds ${percent(c.found[0])} of the sirens (${interval(c.found.map(p => 100 * p)).match(/\((.*)\)/)[1]} %), with ` +
       `${interval(c.alarms, c.alarms[0] < 10 ? 1 : 0)} false alarms an hour; ${SIREN_COSTS.recordings} recordings of sirens in ${SIREN_COSTS.groups} groups, ${SIREN_COSTS.hours} h without one. `,
       make("a", {href: "#costs", textContent: "What is this?"}));
   }
@@ -345,10 +347,58 @@
     show();
   }
 
+  // ---- weights of one's own: browser_weights(folder) of the package, as a JSON file
+
+  function fault(w) {  // what is wrong with weights that were read, if anything is
+    const book = SIREN_WEIGHTS, plain = o => o !== null && typeof o === "object" && !Array.isArray(o);
+    const numbers = (o, keys, fits = () => true) => plain(o) && keys.every(k => Number.isFinite(o[k]) && fits(o[k]));
+    const bytes = text => { try { return atob(text).length; } catch { return NaN; } };
+    const hears = () => {  // a second that grows loud, as numbers that are finite can still make some that are not
+      const wav = Float32Array.from({length: SR}, (_, i) => i / SR * Math.sin(i * i / 5e4));
+      return new Stream(new Network(w), SR).push(wav, true).every(s => Number.isFinite(s.probability));
+    };
+    return Object.entries({  // in this order: the last two read what the others have found right
+      "it holds no weights.": () => plain(w),
+      "its tensors differ from the book's in name, shape or order.": () => JSON.stringify(w.tensors) === JSON.stringify(book.tensors),
+      "its data do not hold as many numbers as its tensors.": () => typeof w.data === "string" && bytes(w.data) === bytes(book.data),
+      "slope, offset and share must be finite numbers, and slope above 0.": () => numbers(w, ["slope", "offset", "share"]) && w.slope > 0,
+      "points must be thresholds between 0 and 1, and the default one of them.": () => plain(w.points) && numbers(w.points, Object.keys(w.points),
+        p => p > 0 && p < 1) && typeof w.default === "string" && Object.hasOwn(w.points, w.default),
+      "timing must be four numbers above 0.": () => numbers(w.timing, Object.keys(book.timing), s => s > 0),
+      "pcen must be five finite numbers.": () => numbers(w.pcen, Object.keys(book.pcen)),
+      "some of its weights are not finite.": () => Object.values(new Network(w).t).every(t => t.data.every(Number.isFinite)),
+      "the network gives no probability with these weights.": hears,
+    }).find(([, holds]) => !holds())?.[0];
+  }
+
+  function use(own, whose, said) {  // for what is heard from now on
+    stop();
+    turn++, run = network = null, weights = own;
+    player.pause(), player.hidden = true;
+    by("whose").textContent = whose, by("book").hidden = own === SIREN_WEIGHTS;
+    say("Ready."), say(said, false, by("own-said"));
+    showCosts(), show();
+  }
+
+  async function load(file) {  // nothing changes unless all is well
+    const wrong = why => say(`${file.name}: ${why}`, true, by("own-said"));
+    if (file.size > 5e6) return wrong("this file is larger than 5 MB.");
+    let own;
+    try { own = JSON.parse(await file.text()); } catch { return wrong("this file is no JSON."); }
+    const why = fault(own);
+    if (why) return wrong(why);
+    use(own, file.name, `${file.name} is in use until you leave this page.`);
+  }
+
   // ---- the page
 
   by("listen").onclick = () => run?.live && !run.ended ? stop() : listen();
   by("file").onchange = e => { if (e.target.files[0]) open(e.target.files[0]); e.target.value = ""; };
+  by("own").onchange = e => { if (e.target.files[0]) load(e.target.files[0]); e.target.value = ""; };
+  by("book").onclick = () => {
+    use(SIREN_WEIGHTS, "those of the book", "The book's weights are in use.");
+    by("own").focus();  // the button that had it is hidden now
+  };
   box.ondragover = e => { e.preventDefault(); box.classList.add("sb-over"); };
   box.ondragleave = () => box.classList.remove("sb-over");
   box.ondrop = e => { e.preventDefault(); box.classList.remove("sb-over"); if (e.dataTransfer.files[0]) open(e.dataTransfer.files[0]); };

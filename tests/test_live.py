@@ -6,10 +6,10 @@ import pytest
 import soundfile as sf
 import soxr
 from conftest import BROWSERS
-from shared import complains
+from shared import PACKAGE, complains
 from sirenbook.audio import SR
 from sirenbook.browser import browser_weights, example_sounds, threshold_costs
-from sirenbook.detector import Detector, find_events
+from sirenbook.detector import Detector, Scores, find_events
 from sirenbook.noises import noise, noise_kinds
 from sirenbook.recordings import load_dataset
 from sirenbook.sirens import PRESETS, render
@@ -223,6 +223,7 @@ def test_examples_are_at_hand(page):
 
 def test_a_phone_shows_each_button_whole(visit):
     page = visit("live.html", width=360)
+    choose(page, own_weights(), "my_street_" * 9 + ".json")
     page.get_by_role("button", name=PASSING).click()
     page.wait_for_function(ONE)
     page.locator("#sb-live-events tr").wait_for()
@@ -230,6 +231,142 @@ def test_a_phone_shows_each_button_whole(visit):
     for button in page.locator("#sb-live button:visible").all():
         box = button.bounding_box()
         assert inner["x"] <= box["x"] and box["x"] + box["width"] <= inner["x"] + inner["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+# ---- weights of one's own
+
+def own_weights(**changed): return json.dumps(browser_weights() | changed).encode()
+
+def choose(page, content, name="mine.json"):
+    "Give the page weights, and what it says to them."
+    if not page.locator("#sb-live details[open]").count(): page.get_by_text("Weights:").click()
+    page.evaluate("document.getElementById('sb-live-own-said').textContent = ''")
+    page.get_by_label("Choose a JSON file").set_input_files(
+        {"name": name, "mimeType": "application/json", "buffer": content})
+    page.wait_for_function("document.getElementById('sb-live-own-said').textContent")
+    return page.locator("#sb-live-own-said").inner_text()
+
+def logit(p): return np.log(p / (1 - p))
+
+@pytest.mark.parametrize("through", ["offset", "sirenBias"])
+def test_own_weights_hear_until_the_books_are_back(page, detector, through):
+    wav, card = np.r_[street(4), street(8, siren=True), street(6)], browser_weights()
+    timing = detector.timing._replace(onset_s=1.5, offset_s=0.9)
+    changed = {"timing": timing._asdict(), "points": {"mine": 0.5}, "default": "mine"}
+    if through == "offset": changed["offset"] = card["offset"] - 3
+    else:
+        data = np.frombuffer(base64.b64decode(card["data"]), "<f4").copy()
+        data[-1] -= 3 / card["slope"]
+        changed["data"] = as_text(data)
+    texts = lambda: [page.locator(f"#sb-live-{k}").inner_text() for k in ("at", "cost", "whose")]
+    heard = lambda: (drop(page, wav_file(wav)), page.locator("#sb-live-now").inner_text(),
+                     saved(page, "csv"))
+    before, words = heard(), texts()
+    assert "named 10/h" in words[0] and words[2] == "those of the book"
+
+    assert choose(page, own_weights(**changed)).startswith("mine.json is in use")
+    assert page.locator("#sb-live-now").inner_text() == "–" and said(page) == "Ready."
+    at, cost, whose = texts()
+    assert at == "40 %" and whose == "mine.json"
+    assert "not measured for these weights" in cost and "%" not in cost and "hour" not in cost
+    times, p = detector.score(wav)
+    p = 1 / (1 + np.exp(3 - logit(p.astype(float))))
+    ours = find_events(Scores(times, p), detector.threshold, timing=timing)
+    _, now, table = heard()
+    now, book, most = float(now.split()[0]), float(before[1].split()[0]), 100 * p.max()
+    assert abs(now - most) < 1 < book - most and table != before[2] and len(ours) == 1
+    np.testing.assert_allclose(events(page), [[e.start, e.end] for e in ours], atol=0.02)
+
+    page.get_by_role("button", name="Back to the book's weights").press("Enter")
+    assert page.evaluate("document.activeElement.id") == "sb-live-own"
+    assert texts() == words and page.locator("#sb-live-book").is_hidden()
+    assert heard() == before
+    assert "in use" in choose(page, own_weights(**changed))            # the same file again
+    assert page.evaluate("document.getElementById('sb-live-own').value") == ""
+    assert page.trouble == []
+
+def test_the_clean_weights_of_the_package_fit(page):
+    own = browser_weights(PACKAGE / "weights" / "clean")
+    assert "in use" in choose(page, json.dumps(own).encode())
+    drop(page, wav_file(example_sounds()[PASSING]))
+    ours = Detector.pretrained(weights="clean").score(example_sounds()[PASSING])
+    now = float(page.locator("#sb-live-now").inner_text().split()[0])
+    assert abs(now - 100 * ours.probability.max()) < 1
+
+def test_the_weights_are_reached_by_keys(page):
+    page.locator("#sb-live summary").press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "sb-live-own"
+
+def test_own_weights_end_what_is_listened_to(driven):
+    feed(driven, street(3), street(3, siren=True))
+    assert said(driven).startswith("Siren heard")
+    choose(driven, own_weights())
+    assert said(driven) == "Ready." and driven.evaluate("heard.track.readyState") == "ended"
+    driven.get_by_role("button", name="Listen").wait_for()
+    feed(driven, street(3, siren=True))                                # too late
+    driven.wait_for_timeout(200)
+    assert not driven.locator("#sb-live-events tr, #sb-live-picture:visible").count()
+    assert driven.locator("#sb-live-wav").is_disabled() and said(driven) == "Ready."
+
+def test_own_weights_end_a_file(page):
+    wav = np.concatenate([street(300), street(4, siren=True)])
+    page.locator("#sb-live-file").set_input_files(
+        {"name": "long.wav", "mimeType": "audio/wav", "buffer": wav_file(wav)})
+    page.wait_for_function("document.getElementById('sb-live-said').textContent.includes('0 % sc')")
+    choose(page, own_weights())
+    page.wait_for_timeout(500)
+    assert said(page) == "Ready." and page.locator("#sb-live-now").inner_text() == "–"
+
+def broken():
+    "Files that are no weights, and a word of what the page says."
+    card = browser_weights()
+    raw = np.frombuffer(base64.b64decode(card["data"]), "<f4")
+    part = lambda name, **changed: own_weights(**{name: {**card[name], **changed}})
+    lack = lambda name, key: own_weights(**{
+        name: {k: v for k, v in card[name].items() if k != key}})
+    data = lambda at, value: own_weights(data=as_text(np.r_[raw[:at], value, raw[at + 1:]]))
+    shape = [["kernel1", 3, 24, 3, 1], *card["tensors"][1:]]
+    return [
+        (b"", "JSON"), (b"no weights", "JSON"), (own_weights()[:-9], "JSON"),
+        (own_weights(share=np.nan), "JSON"), (own_weights() + b" " * 5_000_000, "5 MB"),
+        (b"null", "holds no weights"), (b"[]", "holds no weights"), (b"7", "holds no weights"),
+        (b"{}", "tensors"), (own_weights(tensors=shape), "tensors"),
+        (own_weights(tensors=card["tensors"][::-1]), "tensors"),
+        (own_weights(data=as_text(raw[:-1])), "data"), (own_weights(data="§"), "data"),
+        (own_weights(data=7), "data"), (own_weights(data=[card["data"]]), "data"),
+        (data(5, np.nan), "not finite"), (data(len(raw) - 1, np.inf), "not finite"),
+        *[(json.dumps({k: v for k, v in card.items() if k != key}).encode(), word)
+          for key, word in dict(tensors="tensors", data="data", share="share", slope="slope",
+                                offset="offset", points="points", default="default",
+                                timing="timing", pcen="pcen").items()],
+        (own_weights(slope=0), "slope"), (own_weights(slope="1"), "slope"),
+        (own_weights(offset=None), "offset"), (own_weights(share=True), "share"),
+        (own_weights(points={}), "points"), (part("points", mine=1), "points"),
+        (part("points", mine=0), "points"), (part("points", mine=None), "points"),
+        (own_weights(points=[0.5], default="0"), "points"),
+        (own_weights(default="11/h"), "default"), (own_weights(default=["10/h"]), "default"),
+        (lack("timing", "hop_s"), "timing"), (part("timing", onset_s=0), "timing"),
+        (part("timing", first_s="1"), "timing"), (lack("pcen", "eps"), "pcen"),
+        (part("pcen", gain=None), "pcen"), (part("pcen", bias=-9), "no probability")]
+
+def test_broken_weights_get_a_sentence_and_nothing_changes(driven, detector):
+    parts = [street(3), street(4, siren=True)], [street(6)]
+    feed(driven, *parts[0])
+    driven.locator("#sb-live-events tr").wait_for()
+    now = lambda: [driven.locator(f"#sb-live-{k}").inner_text()
+                   for k in ("listen", "said", "what", "now", "at", "cost", "events", "whose")]
+    before = now()
+    assert before[0] == "Stop" and before[1].startswith("Siren heard")
+    for content, word in broken():
+        told = choose(driven, content, "odd.json")
+        assert told.startswith("odd.json: ") and word in told and told.count(".") == 2, (word, told)
+        assert now() == before and driven.locator("#sb-live-book").is_hidden(), word
+    feed(driven, *parts[1])
+    driven.get_by_role("button", name="Stop").click()
+    ours = find_events(detector.score(np.concatenate(sum(parts, []))), detector.threshold)
+    np.testing.assert_allclose(events(driven), [[e.start, e.end] for e in ours], atol=0.02)
+    assert len(ours) == 1 and driven.trouble == []
 
 # ---- the microphone
 
@@ -304,6 +441,38 @@ def test_what_the_microphone_heard_is_saved(microphone):
     drop(page, wav_file(street(2)))
     assert save.is_disabled()
 
+DRIVE = """sr => {
+  const heard = globalThis.heard = {frame: 0, port: {}}, Context = AudioContext;
+  const media = new Context().createMediaStreamDestination().stream;
+  heard.track = media.getAudioTracks()[0];
+  navigator.mediaDevices.getUserMedia = async () => media;
+  globalThis.AudioContext = class extends Context {
+    constructor() { super({sampleRate: sr}); heard.context = this; } };
+  globalThis.AudioWorkletNode = class extends AudioWorkletNode {
+    get port() { return heard.port; } };
+  heard.feed = (text, lost) => {
+    const wav = new Float32Array(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
+    heard.frame += lost;
+    for (let a = 0; a < wav.length; a += 2048) {
+      heard.port.onmessage({data: [heard.frame, wav.subarray(a, a + 2048)]});
+      heard.frame += Math.min(2048, wav.length - a);
+    }
+  };
+}"""
+
+@pytest.fixture
+def driven(page):
+    "A page that listens at 16 kHz to what `feed` gives it, in no time."
+    page.evaluate(DRIVE, SR)
+    page.get_by_role("button", name="Listen").click()
+    page.wait_for_function("document.getElementById('sb-live-said').textContent === 'Listening.'")
+    return page
+
+def feed(page, *parts, lost=0):
+    "What the microphone delivers, `lost` samples after what came before."
+    wav = np.concatenate(parts)
+    page.evaluate("([text, lost]) => heard.feed(text, lost)", [as_text(wav), lost])
+
 def test_a_refusal_gets_a_sentence(visit):
     page = visit("live.html")
     page.get_by_role("button", name="Listen").click()
@@ -341,6 +510,7 @@ def test_the_page_works_from_a_folder(browser, site):
     context = browser.new_context()
     page = context.new_page()
     page.goto((site / "live.html").as_uri())
+    assert "in use" in choose(page, own_weights())
     page.get_by_role("button", name=PASSING).click()
     page.wait_for_function(ONE)
     context.close()
