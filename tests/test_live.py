@@ -422,6 +422,17 @@ def test_a_street_without_a_siren_stays_silent(microphone):
     assert page.locator("#sb-live-said").inner_text() == "Listening."
     assert page.locator("#sb-live-none").is_visible()
 
+def test_a_stereo_microphone_is_heard_on_both_sides(microphone):
+    page = microphone(np.stack([street(15), street(15, siren=True)], 1))
+    page.evaluate("""() => { const ask = AudioContext.prototype.createMediaStreamSource;
+        AudioContext.prototype.createMediaStreamSource = function(media) {
+            window.channels = media.getAudioTracks()[0].getSettings().channelCount;
+            return ask.call(this, media); }; }""")
+    page.get_by_role("button", name="Listen").click()
+    page.wait_for_function("document.getElementById('sb-live-said').textContent.startsWith('Siren')",
+                           timeout=20_000)
+    assert page.evaluate("window.channels") == 2
+
 def test_what_the_microphone_heard_is_saved(microphone):
     page = microphone(street(20, siren=True))
     save = page.get_by_role("button", name="Save the sound")
@@ -472,6 +483,80 @@ def feed(page, *parts, lost=0):
     "What the microphone delivers, `lost` samples after what came before."
     wav = np.concatenate(parts)
     page.evaluate("([text, lost]) => heard.feed(text, lost)", [as_text(wav), lost])
+
+def happens(page, what, to="track"):
+    page.evaluate("([to, what]) => heard[to].dispatchEvent(new Event(what))", [to, what])
+
+def wrong(page): return page.locator("#sb-live-said.sb-wrong").count() == 1
+
+@pytest.mark.parametrize("lost", [0.5, 5, 200])
+def test_lost_sound_parts_events_as_in_the_package(driven, detector, lost):
+    a, b = np.r_[street(3), street(4, siren=True)], np.r_[street(4, siren=True), street(6)]
+    feed(driven, a)
+    feed(driven, b, lost=round(lost * SR))
+    driven.get_by_role("button", name="Stop").click()
+    stream = detector.stream(SR)
+    parts = [stream.push(a), stream.gap(lost), stream.push(b), stream.finish()]
+    ours = find_events(Scores(*map(np.concatenate, zip(*parts))), detector.threshold)
+    found = events(driven)
+    assert len(ours) == (1 if lost < 2 else 2)
+    np.testing.assert_allclose(found, [[e.start, e.end] for e in ours], atol=0.02)
+    slider = driven.locator("#sb-live-threshold")
+    for key in ("ArrowLeft", "ArrowRight"): slider.press(key)            # counted again
+    assert events(driven) == found
+    with driven.expect_download() as caught: driven.locator("#sb-live-wav").click()
+    wav, _ = sf.read(caught.value.path())
+    heard = np.r_[a, np.zeros(round(lost * SR)), b][-120 * SR:]          # the last two minutes
+    np.testing.assert_allclose(wav, heard, atol=1e-4)
+
+def test_a_muted_microphone_is_named_and_events_stay(driven, detector):
+    parts = [street(3), street(4, siren=True), np.zeros(5 * SR), street(4, siren=True), street(6)]
+    feed(driven, *parts[:2])
+    assert said(driven).startswith("Siren heard") and not wrong(driven)
+    happens(driven, "mute")
+    assert said(driven) == "The microphone is muted." and wrong(driven)
+    feed(driven, parts[2])                                               # what a muted one delivers
+    happens(driven, "unmute")
+    assert said(driven) == "Listening." and not wrong(driven)
+    feed(driven, parts[3])
+    assert said(driven).startswith("Siren heard")
+    feed(driven, parts[4])
+    assert said(driven).startswith("The siren has ended")
+    feed(driven, np.zeros(4 * SR))
+    assert "only silence" in said(driven) and wrong(driven)              # muted, and not told
+    feed(driven, street(1))
+    assert said(driven) == "Listening." and not wrong(driven)
+    driven.get_by_role("button", name="Stop").click()
+    happens(driven, "mute")
+    assert said(driven).startswith("Stopped")
+    wav = np.concatenate([*parts, np.zeros(4 * SR), street(1)])
+    ours = find_events(detector.score(wav), detector.threshold)
+    assert len(ours) == 2
+    np.testing.assert_allclose(events(driven), [[e.start, e.end] for e in ours], atol=0.02)
+
+def test_a_pause_parts_events(driven, detector):
+    a, b = np.r_[street(3), street(4, siren=True)], np.r_[street(4, siren=True), street(6)]
+    feed(driven, a)
+    driven.evaluate("heard.context.suspend()")
+    driven.wait_for_function("document.getElementById('sb-live-said').textContent.includes('paused')")
+    driven.wait_for_timeout(2500)
+    driven.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # the reader returns
+    driven.wait_for_function("document.getElementById('sb-live-said').textContent === 'Listening.'")
+    feed(driven, b)
+    driven.get_by_role("button", name="Stop").click()
+    one, two = events(driven)
+    [first], [second] = (find_events(detector.score(wav), detector.threshold) for wav in (a, b))
+    np.testing.assert_allclose(one, first[:2], atol=0.02)
+    lost = two[0] - second.start - 7
+    assert 2.4 < lost < 5
+    np.testing.assert_allclose(two[1], second.end + 7 + lost, atol=0.02)
+
+def test_a_microphone_that_is_pulled_out_leaves_what_was_heard(driven):
+    feed(driven, street(3), street(4, siren=True))
+    happens(driven, "ended")
+    assert "disconnected" in said(driven)
+    driven.get_by_role("button", name="Listen").wait_for()
+    assert len(events(driven)) == 1 and driven.locator("#sb-live-wav").is_enabled()
 
 def test_a_refusal_gets_a_sentence(visit):
     page = visit("live.html")
