@@ -55,21 +55,28 @@
   class Resampler {
     constructor(sr) {
       const cut = 0.94 * Math.min(1, SR / sr);  // of half the input's rate: what lies above 8 kHz would alias
-      Object.assign(this, {ratio: sr / SR, half: Math.ceil(40 / cut), fine: 512, wav: new Float32Array(0), begin: 0, n: 0});
+      const gcd = (a, b) => b ? gcd(b, a % b) : a, phases = SR / gcd(SR, sr);  // after so many samples the kernels are the same again
+      Object.assign(this, {ratio: sr / SR, half: Math.ceil(40 / cut), fine: 512, wav: new Float32Array(0), begin: 0, n: 0, phases, kernels: []});
       const bessel = x => { let sum = 1, term = 1; for (let k = 1; k < 40; k++) sum += term *= (x / 2 / k) ** 2; return sum; };
       this.table = Float64Array.from({length: this.half * this.fine + 2}, (_, i) => {  // half a kernel, at 512 places a sample
         const x = i / this.fine, u = Math.min(1, x / this.half);
         return (x ? Math.sin(Math.PI * cut * x) / (Math.PI * x) : cut) * bessel(9 * Math.sqrt(1 - u * u)) / bessel(9);
       });
     }
+    kernel(phase) {  // first sample, and weights from there on, of an output at phase * ratio
+      const {half, fine, table, ratio} = this, at = phase * ratio, low = Math.ceil(at - half);
+      return [low, Float64Array.from({length: Math.floor(at + half) - low + 1}, (_, k) => {
+        const x = Math.abs(low + k - at) * fine, i = Math.floor(x);
+        return table[i] + (table[i + 1] - table[i]) * (x - i);
+      })];
+    }
     push(wav, last = false) {
-      const all = joined(this.wav, wav), end = this.begin + all.length, {half, fine, table, begin} = this, out = [];
+      const all = joined(this.wav, wav), end = this.begin + all.length, {half, begin, phases} = this, out = [];
       for (let at; at = this.n * this.ratio, last ? at < end : at + half < end; this.n++) {
+        const phase = this.n % phases, [low, kernel] = phases * half > 4e6 ? this.kernel(phase) : this.kernels[phase] ??= this.kernel(phase);
+        const first = Math.round((this.n - phase) * this.ratio) + low;  // whole: after `phases` samples, so many of the input have passed
         let sum = 0;
-        for (let k = Math.max(begin, Math.ceil(at - half)), to = Math.min(Math.floor(at + half), end - 1); k <= to; k++) {
-          const x = Math.abs(k - at) * fine, i = Math.floor(x);
-          sum += all[k - begin] * (table[i] + (table[i + 1] - table[i]) * (x - i));
-        }
+        for (let k = Math.max(0, begin - first), to = Math.min(kernel.length, end - first); k < to; k++) sum += all[first + k - begin] * kernel[k];
         out.push(Math.max(-1, Math.min(1, sum)));
       }
       this.begin = Math.max(begin, Math.ceil(this.n * this.ratio - half));

@@ -137,33 +137,39 @@
   const HOT = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];  // like magma, of matplotlib
   const mel = hz => Math.log10(1 + hz / 700), hot = Array.from({length: 256}, (_, i) => {
     const x = i / 255 * (HOT.length - 1), k = Math.min(Math.floor(x), HOT.length - 2);
-    return HOT[k].map((v, c) => v + (HOT[k + 1][c] - v) * (x - k));
+    const [r, g, b] = HOT[k].map((v, c) => Math.round(v + (HOT[k + 1][c] - v) * (x - k)));
+    return (255 << 24 | b << 16 | g << 8 | r) >>> 0;  // as a pixel of a canvas
   });
+
+  const style = getComputedStyle(box), sheet = new OffscreenCanvas(1, 1);  // sheet: the picture without the line that moves as the player plays
 
   function draw() {
     if (!run) return;
-    const canvas = by("picture"), pen = canvas.getContext("2d"), wide = canvas.width, high = Math.round(0.62 * canvas.height);
-    const style = getComputedStyle(box), ink = style.getPropertyValue("--sb-ink"), red = style.getPropertyValue("--sb-siren");
+    const canvas = sheet, {width: wide, height} = by("picture"), pen = canvas.getContext("2d"), high = Math.round(0.62 * height);
+    Object.assign(canvas, {width: wide, height});  // which clears it
+    const ink = style.getPropertyValue("--sb-ink"), red = style.getPropertyValue("--sb-siren");
     const to = run.live ? Math.max(run.now, SHOWN_S) : run.seconds, from = run.live ? to - SHOWN_S : 0, x = t => (t - from) / (to - from) * wide;
-    pen.clearRect(0, 0, wide, canvas.height);
-    const image = pen.createImageData(wide, BANDS), per = (to - from) * SR / HOP / wide;
+    const image = pen.createImageData(wide, BANDS), pixels = new Uint32Array(image.data.buffer), per = (to - from) * SR / HOP / wide;
     for (let i = 0; i < wide; i++) {
       const first = Math.floor(from * SR / HOP + i * per) - run.dropped, last = Math.max(first + 1, Math.floor(from * SR / HOP + (i + 1) * per) - run.dropped);
       for (let b = 0; b < BANDS; b++) {
         let most = -14;
         for (let k = Math.max(first, 0); k < Math.min(last, run.columns.length); k += Math.max(1, last - first >> 4)) most = Math.max(most, run.columns[k]?.[b] ?? -14);
-        const [r, g, bl] = hot[Math.max(0, Math.min(255, Math.round((most + 11) * 17)))], at = 4 * ((BANDS - 1 - b) * wide + i);
-        image.data.set([r, g, bl, 255], at);
+        pixels[(BANDS - 1 - b) * wide + i] = hot[Math.max(0, Math.min(255, Math.round((most + 11) * 17)))];
       }
     }
     const small = new OffscreenCanvas(wide, BANDS);
     small.getContext("2d").putImageData(image, 0, 0);
     pen.drawImage(small, 0, 0, wide, BANDS, 0, 0, wide, high);
-    pen.font = `${Math.round(canvas.height / 25)}px sans-serif`, pen.fillStyle = "#fff", pen.textBaseline = "bottom";
+    pen.font = `${Math.round(canvas.height / 25)}px sans-serif`, pen.fillStyle = "#fff", pen.textBaseline = "bottom", pen.shadowColor = "#000", pen.shadowBlur = 4;
     const every = [1, 2, 5, 10, 30, 60, 300, 600].find(s => (to - from) / s <= 8) ?? 600;
-    for (let t = Math.ceil(from / every) * every; t < to; t += every) if (t > from) pen.fillText(every < 60 ? `${t} s` : `${t / 60} min`, x(t) + 4, high - 2), pen.fillRect(x(t), high - 8, 1, 8);
+    for (let t = Math.ceil(from / every) * every; t < to; t += every) if (t > from) {
+      const label = every < 60 ? `${t} s` : `${t / 60} min`;
+      pen.fillRect(x(t), high - 8, 1, 8);
+      if (x(t) + 4 + pen.measureText(label).width < wide) pen.fillText(label, x(t) + 4, high - 2);
+    }
     for (const khz of [0.5, 1, 2, 4]) pen.fillText(khz < 1 ? "500 Hz" : `${khz} kHz`, 4, high * (1 - (mel(1000 * khz) - mel(120)) / (mel(7600) - mel(120))) + canvas.height / 50);
-    if (!run.live && !player.hidden && player.dataset.whole) pen.fillRect(x(player.currentTime), 0, 2, high);
+    pen.shadowBlur = 0;
     const top = high + 6, low = canvas.height - 2, y = p => low - p * (low - top);
     pen.fillStyle = red;
     for (const e of run.all) pen.globalAlpha = 0.25, pen.fillRect(x(e.start), top, Math.max(2, x(e.end) - x(e.start)), low - top);
@@ -177,13 +183,23 @@
     pen.stroke();
     pen.fillStyle = ink, pen.textBaseline = "alphabetic", pen.fillText("100 % siren", 3, top + canvas.height / 28), pen.fillText("0", 3, low - 3);
     pen.strokeStyle = red, pen.setLineDash([6, 4]), pen.beginPath(), pen.moveTo(0, y(threshold())), pen.lineTo(wide, y(threshold())), pen.stroke(), pen.setLineDash([]);
+    place();
+  }
+
+  function place() {  // the picture, and where the player is
+    const canvas = by("picture"), pen = canvas.getContext("2d");
+    if (!run || sheet.width !== canvas.width || sheet.height !== canvas.height) return;
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(sheet, 0, 0);
+    pen.fillStyle = "#fff";
+    if (!run.live && !player.hidden && player.dataset.whole) pen.fillRect(player.currentTime / run.seconds * canvas.width, 0, 2, 0.62 * canvas.height);
   }
 
   let listed = "";
   function list() {  // only if something has changed: a button that is replaced cannot be pressed
     const body = by("events"), all = run ? run.all : [], kept = (e, i) => i < run.events.length && run.sound.has(e.start, e.end);
     by("none").hidden = all.length > 0;
-    by("none").textContent = run?.ended ? "No siren at this threshold." : "No siren yet.";
+    put(by("none"), run?.ended ? "No siren at this threshold." : "No siren yet.");
     for (const id of ["csv", "labels"]) by(id).disabled = !run || !run.events.length;
     by("wav").disabled = !run?.live || !run.sound.n;
     const key = JSON.stringify([turn, all.map((e, i) => [e.start, i < run.events.length ? e.end : 0, percent(e.peak), kept(e, i)])]);
@@ -201,6 +217,8 @@
     }));
   }
 
+  const put = (e, text) => { if (e.textContent !== text) e.firstChild ? e.firstChild.data = text : e.textContent = text; };  // a new node would make the browser match all styles again
+
   let due = false;
   function show() {  // at most once a frame
     if (due) return;
@@ -210,8 +228,8 @@
       draw();
       list();
       const last = run?.scores.at(-1), most = run?.scores.reduce((most, s) => Math.max(most, s.probability), 0);
-      by("what").textContent = run?.ended ? "Highest siren probability" : "Siren probability now";
-      by("now").textContent = !last ? "–" : percent(run.ended ? most : last.probability);
+      put(by("what"), run?.ended ? "Highest siren probability" : "Siren probability now");
+      put(by("now"), !last ? "–" : percent(run.ended ? most : last.probability));
       by("picture").hidden = !run;
       box.classList.toggle("sb-siren", Boolean(run && !run.ended && run.tracker.current));
     });
@@ -270,8 +288,9 @@
       silent = wav.every(v => v === 0) ? silent + wav.length / mine.sr : 0;
       if (before < 3 && silent >= 3) say("The microphone gives only silence: is it muted?", true);
       if (before >= 3 && !silent) say("Listening.");
+      const n = mine.scores.length;
       mine.push(wav);
-      show();
+      if (mine.scores.length > n) show();  // eight times a second
     };
     track.onended = () => here() && stop("The microphone was disconnected: what was heard stays here.");
     track.onmute = () => here() && say("The microphone is muted.", true);
@@ -316,7 +335,7 @@
 
   async function open(file, name = file.name, plays = false) {
     stop();
-    const asked = ++turn, wrong = why => { if (turn === asked) run = null, show(), say(`${name}: ${why}`, true); };
+    const asked = ++turn, wrong = why => { if (turn === asked) run = null, player.pause(), player.hidden = true, show(), say(`${name}: ${why}`, true); };
     if (!file.size) return wrong("this file is empty.");
     say(`${name}: being decoded.`);
     const told = await duration(file);
@@ -324,19 +343,22 @@
     let decoded;
     try { decoded = await new OfflineAudioContext(1, 1, SR).decodeAudioData(await file.arrayBuffer()); }
     catch { return wrong("this browser cannot decode it; try WAV, FLAC, MP3, OGG or M4A."); }
-    const wav = mono(decoded), faults = {"it holds no sound.": !wav.length, "it is silent: every sample is zero.": wav.every(v => v === 0),
-      "it holds samples that are no numbers.": !wav.every(isFinite), "its samples are far above full scale; divide them by 32768.": wav.some(v => Math.abs(v) > 100),
+    const wav = mono(decoded);
+    let most = 0, numbers = true;
+    for (let i = 0; i < wav.length; i++) most = Math.max(most, Math.abs(wav[i])), numbers &&= isFinite(wav[i]);
+    const faults = {"it holds no sound.": !wav.length, "it is silent: every sample is zero.": numbers && most === 0,
+      "it holds samples that are no numbers.": !numbers, "its samples are far above full scale; divide them by 32768.": most > 100,
       "this file is longer than an hour; let the command “sirenbook detect” score it.": wav.length > (HOUR_S + 1) * SR};
     const fault = Object.keys(faults).find(k => faults[k]);
     if (fault) return wrong(fault);
     if (turn !== asked) return;
     const mine = run = new Run(name, SR, wav.length / SR);
     sound(file, plays, "yes");
-    for (let at = 0, shown = performance.now(), told = 0; at < wav.length; at += SR) {
+    for (let at = 0, shown = performance.now(), drawn = 0, told = 0; at < wav.length; at += SR) {
       mine.push(wav.subarray(at, at + SR));
       if (performance.now() - shown > 50) {
         if (Math.floor(10 * at / wav.length) > told) told = Math.floor(10 * at / wav.length), say(`${name}: ${10 * told} % scored.`);
-        show();
+        if (performance.now() - drawn > 250) show(), drawn = performance.now();
         await new Promise(done => { const {port1, port2} = new MessageChannel(); port1.onmessage = done, port2.postMessage(0); });  // no timer: hidden tabs slow those
         if (turn !== asked) return;
         shown = performance.now();
@@ -407,7 +429,7 @@
     button.onclick = () => open(new Blob([Uint8Array.from(atob(data), c => c.charCodeAt(0))], {type: "audio/mpeg"}), name, true);
   }
   Object.assign(by("threshold"), {min: 0, max: costs.length - 1, value: costs.findIndex(c => Math.abs(c.threshold - SIREN_WEIGHTS.points[SIREN_WEIGHTS.default]) < 1e-6)});
-  const follow = () => { show(); if (!player.paused) requestAnimationFrame(follow); };
+  const follow = () => { place(); if (!player.paused) requestAnimationFrame(follow); };
   player.onplay = player.onseeked = follow;
   by("threshold").oninput = () => { showCosts(); run?.track(); show(); if (run?.ended && !run.live) say(run.summary()); };
   addEventListener("pageshow", e => e.persisted && location.reload());  // what was heard is gone, also for who comes back

@@ -582,8 +582,9 @@ def test_the_page_opens_without_a_network_the_next_time(browser, address):
     context = browser.new_context()
     page = context.new_page()
     page.goto(address + "live.html")
-    page.wait_for_function(
-        "caches.open('sirenbook-live').then(c => c.keys()).then(kept => kept.length > 4)")
+    page.wait_for_function("""() => caches.open("sirenbook-live").then(kept => Promise.all(
+        ["live.html", "live.js", "live.css", "detector.js", "weights.js"].map(f => kept.match(f)))
+        .then(found => found.every(Boolean)))""")
     page.wait_for_function("navigator.serviceWorker.controller !== null")
     context.set_offline(True)
     page.reload()
