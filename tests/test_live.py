@@ -582,10 +582,13 @@ def test_the_page_opens_without_a_network_the_next_time(browser, address):
     context = browser.new_context()
     page = context.new_page()
     page.goto(address + "live.html")
-    page.wait_for_function("""() => caches.open("sirenbook-live").then(kept => Promise.all(
-        ["live.html", "live.js", "live.css", "detector.js", "weights.js"].map(f => kept.match(f)))
-        .then(found => found.every(Boolean)))""")
-    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    page.evaluate("""async () => {          // wait_for_function does not wait for a promise
+        const kept = await caches.open("sirenbook-live");
+        const later = () => new Promise(requestAnimationFrame);
+        for (const file of ["live.html", "live.js", "live.css", "detector.js", "weights.js"])
+            while (!await kept.match(file)) await later();
+        while (!navigator.serviceWorker.controller) await later();
+    }""")
     context.set_offline(True)
     page.reload()
     page.get_by_role("button", name=PASSING).click()
