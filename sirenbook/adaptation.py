@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ARMS', 'PARTS', 'ADAPTATION_COLUMNS', 'theremin_street', 'StepStates', 'step_states', 'kept_sirens',
-           'logistic_change', 'LastLayer', 'refit', 'load_adaptation', 'adaptation_summary', 'save_refitted']
+           'logistic_change', 'LayerChange', 'refit', 'load_adaptation', 'adaptation_summary', 'save_refitted']
 
 # %% ../nbs/35_adaptation.ipynb #35000005
 import hashlib, json
@@ -49,7 +49,7 @@ def step_states(
     if not np.size(wav): raise SirenbookError("this sound holds no samples")
     mel, memory = FrontEnd().push(wav, last=True, least=detector.least_frames), detector.memory()
     if memory.first is None: raise SirenbookError("weights of format 1 have no memory to refit")
-    memory.first = None                                # by hand: the mirrored second
+    memory.first = None          # no warm-up of its own: the mirrored second is pushed below
     steps = np.concatenate([mirrored_start(mel), mel]).reshape(-1, STEP_FRAMES, 64)
     found = [(detector.listen(s, memory)[0][1], memory.state[0]) for s in steps]
     return StepStates(*map(np.array, zip(*found[WARM_FRAMES // STEP_FRAMES:])))
@@ -99,7 +99,7 @@ def logistic_change(
         options={"maxiter": 5000, "maxfun": 10000, "ftol": 1e-12, "gtol": 1e-8}).x
 
 # %% ../nbs/35_adaptation.ipynb #35000036
-class LastLayer(NamedTuple):
+class LayerChange(NamedTuple):
     "A change of the last layer."
     kernel: np.ndarray   # added to the weights of the state, `(n_units,)`
     bias: float          # added to the logit
@@ -119,7 +119,7 @@ def refit(
     *,
     siren_share:float=0.5,   # of the loss
     ridge:float=1e-3,        # penalty on the change
-) -> LastLayer:
+) -> LayerChange:
     "Learn that the street holds no siren, while sirens keep their probabilities."
     if not (all(isinstance(v, (int, float)) for v in (siren_share, ridge))
             and 0 < siren_share < 1 and 0 < ridge < np.inf): raise SirenbookError(
@@ -131,7 +131,7 @@ def refit(
     offset = scale["slope"] * np.r_[street.logit, sirens.logit] + scale["offset"]
     X = np.concatenate([street.state, sirens.state])
     *kernel, bias = logistic_change(X, target, weight, offset, ridge) / scale["slope"]
-    return LastLayer(np.array(kernel), float(bias), detector.card["files"]["float"]["sha256"])
+    return LayerChange(np.array(kernel), float(bias), detector.card["files"]["float"]["sha256"])
 
 # %% ../nbs/35_adaptation.ipynb #35000044
 ARMS = ("shipped", "refitted", "probe")       # the last layer; the probe is scikit-learn's
@@ -142,7 +142,7 @@ ADAPTATION_COLUMNS = {"scope": str, "street": str, "half": int, "part": str, "fi
 def load_adaptation(
     path,    # a table that `sirenbook experiment adaptation` wrote
 ) -> list:   # of dicts
-    "Read what each last layer said, for each street and each piece of sound that was scored."
+    "Read the highest logits of each last layer, for each street and piece that was scored."
     rows = read_csv(path, ADAPTATION_COLUMNS)
     if wrong := next((r for r in rows if r["part"] not in PARTS), None):
         raise SirenbookFileError(f"{path}: a part is one of {', '.join(PARTS)}, "
@@ -151,12 +151,13 @@ def load_adaptation(
 
 # %% ../nbs/35_adaptation.ipynb #35000045
 def _chances(rows, part, arm):
-    "For each street and group of sirens: the chance that a siren scores above a piece."
+    "ROC AUC for each street and group of sirens, `(n_streets, n_groups)`; halves are averaged."
     found, groups = {}, sorted({r["group"] for r in rows if r["part"] == "siren"})
     for r in rows:                                   # of each street and half: pieces, sirens
         halves = found.setdefault(r["street"], {})
         one = halves.setdefault(r["half"], {g: [] for g in ("", *groups)})
-        if r["part"] in (part, "siren"): one[r["group"] * (r["part"] == "siren")].append(r[arm])
+        key = r["group"] if r["part"] == "siren" else ""
+        if r["part"] in (part, "siren"): one[key].append(r[arm])
     if not groups or not all(v for halves in found.values() for one in halves.values()
                              for v in one.values()): raise SirenbookError(
         f"each street and half needs pieces of the part {part!r}, and each siren")
@@ -183,7 +184,7 @@ def adaptation_summary(
 
 # %% ../nbs/35_adaptation.ipynb #35000051
 def save_refitted(
-    change:LastLayer,   # as `refit` gives it
+    change:LayerChange,   # as `refit` gives it
     folder,             # for the weights; new, or empty
     source=None,        # folder of the weights that were refitted; None for the package's
 ):
