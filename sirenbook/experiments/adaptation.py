@@ -92,6 +92,7 @@ def _in_time(parts):
     [steps], n = parts, len(parts[0].logit) // 2
     return [StepStates(*(v[:n] for v in steps))], [StepStates(*(v[n + GAP:] for v in steps))]
 
+# %% ../../nbs/89_experiment_adaptation.ipynb #89b00028
 def streets_of(
     sounds,   # of (category, group, StepStates): recordings without a siren
 ) -> list:    # of (scope, street, half, learned, kept back, elsewhere): lists of StepStates
