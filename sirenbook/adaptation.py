@@ -135,7 +135,7 @@ def refit(
 
 # %% ../nbs/35_adaptation.ipynb #35000044
 ARMS = ("shipped", "refitted", "probe")       # the last layer; the probe is scikit-learn's
-PARTS = ("learned", "kept back", "elsewhere", "siren")
+PARTS = ("learned", "kept back", "elsewhere", "siren")   # of a street: what was scored
 ADAPTATION_COLUMNS = {"scope": str, "street": str, "half": int, "part": str, "file": str,
                       "group": str, "seconds": float} | dict.fromkeys(ARMS, float)   # logits
 
