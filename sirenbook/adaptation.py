@@ -185,8 +185,8 @@ def adaptation_summary(
 # %% ../nbs/35_adaptation.ipynb #35000051
 def save_refitted(
     change:LayerChange,   # as `refit` gives it
-    folder,             # for the weights; new, or empty
-    source=None,        # folder of the weights that were refitted; None for the package's
+    folder,               # for the weights; new, or empty
+    source=None,          # folder of the weights that were refitted; None for the package's
 ):
     "Write the weights of a detector with another last layer, as `Detector.load` reads them."
     source, folder = Path(source or str(resources.files("sirenbook") / "weights")), Path(folder)
