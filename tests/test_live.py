@@ -194,6 +194,12 @@ def test_the_slider_counts_again(page):
     said = page.locator("#sb-live-said").inner_text()
     assert f"{len(page.locator('#sb-live-events tr').all())} siren" in said
 
+def test_a_file_that_is_refused_leaves_no_player_of_the_one_before(page):
+    drop(page, wav_file(street(2)))
+    assert page.locator("#sb-live-sound").is_visible()
+    drop(page, b"no sound, but a text" * 99)
+    assert page.locator("#sb-live-sound").is_hidden()
+
 @pytest.mark.parametrize("content, word", [
     (b"", "is empty"), (b"no sound, but a text" * 99, "cannot decode"),
     (wav_file(np.zeros(0)), "no sound|cannot decode"), (wav_file(np.zeros(SR)), "silent"),
