@@ -17,7 +17,8 @@ def readme():
 
 train = needs("train_requirements")
 junction = needs("junction_requirements")
-book = needs("book_requirements") + train + junction
+archive = needs("archive_requirements")
+book = needs("book_requirements") + train + junction + archive
 evaluation = needs("evaluation_requirements")
 dev = needs("dev_requirements") + book
 
@@ -37,7 +38,8 @@ setup(
     python_requires=f">={cfg['min_python']}",
     install_requires=needs("requirements"),
     extras_require={"train": train, "book": book, "dev": dev, "evaluation": evaluation,
-                    "listen": needs("listen_requirements"), "junction": junction},
+                    "listen": needs("listen_requirements"), "junction": junction,
+                    "archive": archive},
     entry_points={
         "console_scripts": needs("console_scripts"),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
