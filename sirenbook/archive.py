@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNIT_BYTES', 'UNIT_FILES', 'JITTER_S', 'WARM_S', 'KEPT_FROM', 'BAND_HZ', 'read_zone', 'read_format', 'Start',
-           'read_start', 'Unit', 'make_units', 'joins', 'inserted_s', 'second_levels', 'scan_unit', 'archive_events']
+           'read_start', 'Unit', 'make_units', 'joins', 'inserted_s', 'second_levels', 'scan_unit', 'archive_events',
+           'simulated_year']
 
 # %% ../nbs/36_archive.ipynb #36000005
 import bisect, hashlib, json, math, os, re, warnings
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import soundfile as sf
 from numpy.lib.stride_tricks import sliding_window_view
-from .audio import read_blocks
+from .audio import SR, read_blocks
 from .containers import Segment, SegmentFile, Source
 from .detector import GAP_S, EventTracker, Scores
 from .errors import SirenbookError, SirenbookWarning
@@ -157,7 +158,7 @@ def make_units(
 
 # %% ../nbs/36_archive.ipynb #36000031
 JITTER_S = 1.0      # names hold whole seconds: files so far apart follow each other at once, s
-WARM_S = 30         # how much of the file before a unit is listened to first, s
+WARM_S = 30.08      # 235 steps: how much of the file before a unit is listened to first, s
 KEPT_FROM = 0.04    # a score below this is not kept: below the release of every operating point
 
 def joins(
@@ -280,7 +281,7 @@ class _Tape:
                 with sf.SoundFile(part) as sound:
                     end = start + sound.frames / sound.samplerate
                     if not joins(first - end): return
-                    sound.seek(max(0, sound.frames - WARM_S * sound.samplerate))
+                    sound.seek(max(0, sound.frames - round(WARM_S * sound.samplerate)))
                     self.join(None, sound.samplerate, _Row(file, start))
                     self.push(sound.read(dtype="float32", always_2d=True))
                     self.end = end
@@ -465,3 +466,38 @@ def archive_events(
         chain = chain or _Chain(threshold, timing)
         chain.add(row)
     return _merged(events + (chain.finish() if chain else []))
+
+# %% ../nbs/36_archive.ipynb #36000051
+def _pool(seconds, rng):
+    "Streets: without a siren, with one, and with a look-alike."
+    from sirenbook.lookalikes import LOOKALIKES, lookalike
+    from sirenbook.roads import scene
+    plain = [scene(seconds, rng, sr=SR).mix for _ in range(6)]
+    sirens = [scene(seconds, rng, kind, sr=SR, snr_db=rng.uniform(0, 12)).mix
+              for kind in ("wail", "yelp", "hi-lo", "wail", "yelp")]
+    others = [scene(seconds, rng, sr=SR, snr_db=12.0, foreground=lambda s, r, sr, k=kind: lookalike(
+        k, s, r, sr)).mix for kind in rng.choice(LOOKALIKES, 5, replace=False)]
+    return {"": plain, "siren": sirens, "look-alike": others}
+
+def simulated_year(
+    folder,              # made; one file in it for each recording
+    seed:int=0,
+    days:int=365,        # from 1 January 2026 on
+    seconds:float=8.0,   # of a recording, s
+    zone="Europe/Paris", # in which more sirens sound by day
+) -> list:               # dicts: file, hour, seconds, kind ("", "siren" or "look-alike")
+    "Render a microphone's year sparsely: two short recordings a day."
+    rng, out, zone = np.random.default_rng(seed), [], read_zone(zone)
+    pool = _pool(seconds, rng)
+    os.makedirs(folder, exist_ok=True)
+    drawn = ((d, h) for d in range(days) for h in sorted(rng.choice(24, 2, replace=False).tolist()))
+    for d, h in drawn:
+        at = datetime(2026, 1, 1, tzinfo=zone) + timedelta(days=d, hours=h)
+        chance = (0.04 + 0.1 * (8 <= at.hour < 20), 0.02)
+        kind = rng.choice(["siren", "look-alike", ""], p=[*chance, 1 - sum(chance)])
+        street, bed = (pool[x][rng.integers(len(pool[x]))] for x in (kind, ""))
+        wav = np.clip(rng.uniform(0.4, 1) * street + rng.uniform(0, 0.4) * bed, -1, 1)
+        name = at.astimezone(timezone.utc).strftime("%Y%m%d_%H%M%S.flac")
+        sf.write(os.path.join(folder, name), wav, SR)
+        out.append({"file": name, "hour": at.hour, "seconds": seconds, "kind": str(kind)})
+    return out
