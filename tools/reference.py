@@ -110,10 +110,10 @@ def value(it):
 
 def commands():
     "The commands of `sirenbook`, each with its own help."
-    from sirenbook.cli import COMMANDS
+    from sirenbook.commands import ALL_COMMANDS
     os.environ["COLUMNS"] = "80"  # as wide everywhere
     names = (top := ArgumentParser("sirenbook")).add_subparsers()
-    for add in COMMANDS: add(names)
+    for add in ALL_COMMANDS: add(names)
     def walk(parser):
         for action in (a for a in parser._actions if a.nargs == "A..."):
             for sub in action.choices.values():
