@@ -168,9 +168,11 @@ def measured(folder, args):
             for key, runs in found.items()}
     rows, n, m = [], args.hours, args.clips
     sound_s, clip_s = n * args.minutes * 60, m * CLIP_S
-    def row(what, value, unit, aim="", n=n): rows.append(
-        {"what": what, "value": f"{value:.0f}" if value >= 100 else f"{value:.3g}", "unit": unit,
-         "aim": aim, "n": n, "verdict": verdict(value, aim)})
+    def row(what, value, unit, aim="", n=n):
+        sign, limit = aim.split() if aim else ("", 0)
+        rows.append({"what": what, "value": f"{value:.0f}" if value >= 100 else f"{value:.3g}",
+                     "unit": unit, "aim": aim, "n": n, "verdict": sign and (
+                         "met" if (value < float(limit)) == (sign == "<") else "MISSED")})
     for key, what, aim in (("decode", "decoding alone, soundfile", ""),
                            ("read", "decoding alone, read_blocks", ""),
                            ("score", "Detector.score", ""), ("bare", "file to table", ">= 800")):
@@ -196,11 +198,6 @@ def measured(folder, args):
                             ("peak before that, the names alone", "before_mb", "MB")):
         row(what, planned[key], unit, n=args.names)
     return rows
-
-def verdict(value, aim):
-    "Whether an aim is reached."
-    sign, limit = aim.split() if aim else ("", 0)
-    return sign and ("met" if (value < float(limit)) == (sign == "<") else "MISSED")
 
 def show(rows):
     "The table, in columns."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['UNIT_BYTES', 'UNIT_FILES', 'JITTER_S', 'WARM_S', 'KEPT_FROM', 'BAND_HZ', 'read_zone', 'read_format', 'Start',
-           'read_start', 'Unit', 'make_units', 'joins', 'inserted_s', 'second_levels', 'scan_unit', 'archive_events',
-           'simulated_year']
+           'read_start', 'Unit', 'day_of', 'make_units', 'joins', 'inserted_s', 'second_levels', 'scan_unit',
+           'archive_events', 'simulated_year']
 
 # %% ../nbs/36_archive.ipynb #36000005
 import bisect, hashlib, json, math, os, re, warnings
@@ -21,7 +21,7 @@ from .containers import Segment, SegmentFile, Source
 from .detector import GAP_S, EventTracker, Scores
 from .errors import SirenbookError, SirenbookWarning
 from .spectrograms import rfft
-from .stores import StoredFile, StoreError, open_stored
+from .stores import StoreError, open_stored
 
 # %% ../nbs/36_archive.ipynb #36000013
 _FIELDS = {"%Y": r"(?P<Y>20\d\d)", "%y": r"(?P<y>\d\d)", "%m": r"(?P<m>0[1-9]|1[0-2])",
@@ -36,7 +36,7 @@ def _pattern(text):
     return re.compile(text)
 
 _USUAL = [_pattern(p) for p in (
-    r"(?<!\d)%Y-?%m-?%d[T_ -]?%H[-:_h.]?%M(?:[-:_m.]?%S(?:[.,]%f)?)?%z?(?!\d)",  # ISO 8601, Song Meter
+    r"(?<!\d)%Y-?%m-?%d[T_ -]?%H[-:_h.]?%M(?:[-:_m.]?%S(?:[.,]%f)?)?%z?(?!\d)",   # ISO 8601
     r"^(?P<x>[3-7][0-9A-Fa-f]{7})$",                                         # AudioMoth until 2020
     r"(?<!\d)%s(?!\d)")]                                                     # SONYC
 
@@ -121,11 +121,16 @@ class Unit(NamedTuple):
                              [f[:3] for f, _ in self.files]])
         return hashlib.sha256(stated.encode()).hexdigest()[:16]
 
-def _full(files): return len(files) >= UNIT_FILES or sum(f.size for f, _ in files) >= UNIT_BYTES
+def day_of(
+    at,        # seconds since 1970, or None
+    zone,      # as `read_zone` gives it
+) -> str:      # such as "2026-03-01", or "undated"
+    "The day of a time in a zone."
+    return "undated" if at is None else datetime.fromtimestamp(at, zone).date().isoformat()
 
 def _cut(recorder, files, zone):
     "The units of one recorder."
-    day = lambda at: "undated" if at is None else datetime.fromtimestamp(at, zone).date().isoformat()
+    day = lambda at: day_of(at, zone)
     unit, size, today, before = [], 0, None, None
     for file, at in files:
         if unit and (day(at) != today or size >= UNIT_BYTES or len(unit) >= UNIT_FILES):
@@ -143,14 +148,12 @@ def make_units(
     pattern=None,        # as `read_start` takes it
 ) -> list:               # of Unit
     "Share files among units, by recorder, day and time."
-    at_root = len(os.path.commonprefix([f.file.rpartition("/")[0] + "/" for f in files]))
-    if all("/" in f.file for f in files) and any(os.path.isabs(f.file) or "://" in f.file
-                                                 for f in files):
-        cut = files[0].file[:at_root].rpartition("/")[0] + "/"       # a list: without what all share
-    else: cut = ""
+    cut = ""
+    if any(os.path.isabs(f.file) or "://" in f.file for f in files):   # a list: what all share
+        cut = os.path.commonprefix([f.file for f in files]).rpartition("/")[0] + "/"
     recorders = {}
     for file in files:
-        start = read_start(file.file[len(cut):].replace(os.sep, "/"), zone, pattern)
+        start = read_start(file.file.removeprefix(cut).replace(os.sep, "/"), zone, pattern)
         recorders.setdefault(start.recorder, []).append((file, start.time))
     in_time = lambda each: (each[1] is None, each[1] or 0, each[0].file)
     return [unit for name in sorted(recorders)
@@ -185,8 +188,8 @@ def _band(size, sr):
 def second_levels(
     wav,   # floats within [-1, 1], `(n_samples, n_channels)`
     sr,    # Hz
-):         # mean power of each second, and that of the band; the last part counts from half a second
-    "Power of each second, as a whole and in the band of sirens."
+):         # mean power of each second, and that of the band
+    "Power of each second, as a whole and in the band of sirens; a rest counts from half a second."
     mono = wav[:, 0] if wav.shape[1] == 1 else wav.mean(1)
     n = max(1, int(len(mono) / sr + 0.5))
     ends = np.minimum(np.arange(n + 1) * sr, len(mono))
@@ -330,8 +333,9 @@ def _scan_one(tape, file, start, previous):
             _scan_file(tape, file, start, row)
         except (SirenbookError, OSError) as e:
             empty = str(e).endswith(_NOTHING)
-            row.values |= {"status": "empty" if empty else "failed", "reason": str(e), "seconds": 0.0,
-                           "retry": isinstance(e, StoreError) or not isinstance(e, SirenbookError)}
+            again = isinstance(e, StoreError) or not isinstance(e, SirenbookError)
+            row.values |= {"status": "empty" if empty else "failed", "reason": str(e),
+                           "seconds": 0.0, "retry": again}
             if not empty: tape.close()
     ours = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, SirenbookWarning))
     if row.values["status"] == "done": row.values["reason"] = "; ".join(ours)
@@ -341,7 +345,7 @@ def _scan_one(tape, file, start, previous):
 def scan_unit(
     detector,      # a Detector
     root:str,      # as `list_sounds` gives it
-    unit:Unit,
+    unit:Unit,     # of `make_units`
 ) -> list:         # a dict for each file: status and reason, times, and the scores that are kept
     "Scan the files of a unit; each ends as done, empty or failed, with the reason."
     tape, rows, previous = _Tape(detector, root), [], unit.before
@@ -371,7 +375,7 @@ class _Chain:
         self.tracker, self.timing = EventTracker(threshold, timing), timing
         self.reach = int(self.tracker.bridge_s / timing.hop_s) + 6     # zeros that end any event
         self.files, self.steps, self.events, self.row = [], [], [], None
-        self.first = self.last = self.fed = None   # times: of the first score, the last, the last fed
+        self.first = self.last = self.fed = None    # times of scores: first, last, last fed
 
     def continued_by(self, row):
         "Whether a row belongs to the same sound."
@@ -420,7 +424,8 @@ class _Chain:
     def described(self, event):
         "An event, with its files, its times and its levels."
         def place(t):
-            at, file, start = self.files[max(0, bisect.bisect(self.files, t, key=lambda f: f[0]) - 1)]
+            i = bisect.bisect(self.files, t, key=lambda f: f[0])
+            at, file, start = self.files[max(0, i - 1)]
             return file, t - at, None if start is None else start + t - at
         file, start_s, start = place(event.start)
         _, _, end = place(event.end)
@@ -457,7 +462,7 @@ def archive_events(
     rows,              # of one recorder, in order of time, as `scan_unit` gives them; "unit" as well
     threshold:float,   # an event begins where the probability reaches this
     timing,            # of the detector
-) -> list:             # dicts: file, start and end (seconds since 1970), start_s, end_s in the file, ...
+) -> list:             # dicts: file, start, end (s since 1970), start_s, end_s (in the file) ...
     "Sirens in the files of one recorder, across borders between files."
     chain, events = None, []
     for row in rows:
@@ -481,7 +486,7 @@ def _pool(seconds, rng):
 
 def simulated_year(
     folder,              # made; one file in it for each recording
-    seed:int=0,
+    seed:int=0,          # the same seed gives the same year
     days:int=365,        # from 1 January 2026 on
     seconds:float=8.0,   # of a recording, s
     zone="Europe/Paris", # in which more sirens sound by day

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 import sirenbook
-from .archive import (KEPT_FROM, archive_events, make_units, read_format, read_zone,
-                               scan_unit)
+from .archive import (KEPT_FROM, archive_events, day_of, make_units, read_format,
+                               read_zone, scan_unit)
 from .detector import Detector, EventTracker
 from .errors import SirenbookError, SirenbookFileError, progress, require
 from .files import atomic_write, folder_lock, n_cores, os_reason
 from .stores import list_sounds
 
-# %% ../nbs/80_scans.ipynb #80600011
+# %% ../nbs/80_scans.ipynb #80600011a
 FORMAT = 1   # of the tables; another one is refused
 
 _SCORES = {"file": "string", "size": "int64", "version": "string", "start": "float64",
@@ -43,6 +43,7 @@ def _schema(columns, about=None):
     stated = {"sirenbook": json.dumps(about, sort_keys=True)} if about else None
     return pa.schema([(name, kind(c)) for name, c in columns.items()], stated)
 
+# %% ../nbs/80_scans.ipynb #80600011
 def parquet_bytes(
     rows:list,       # dicts
     columns:dict,    # name -> type
@@ -129,11 +130,12 @@ def dask_client(
 ):                          # a distributed.Client
     "A Dask cluster: one of our own, or one that exists."
     distributed = require("distributed", "archive")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)   # errors are sentences of ours
+    logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)   # we say it in a sentence
     if scheduler is None:
-        with distributed.LocalCluster(
-                n_workers=workers or n_cores(), threads_per_worker=1, dashboard_address=None,
-                silence_logs=logging.CRITICAL + 1) as cluster, distributed.Client(cluster) as client: yield client
+        with (distributed.LocalCluster(
+                  n_workers=workers or n_cores(), threads_per_worker=1, dashboard_address=None,
+                  silence_logs=logging.CRITICAL + 1) as cluster,
+              distributed.Client(cluster) as client): yield client
         return
     try: client = distributed.Client(scheduler, timeout=10)
     except (OSError, ValueError) as e: raise SirenbookFileError(
@@ -187,7 +189,8 @@ class _Folder:
             if key in units: continue
             rows = _read(path)
             left = [r for r in rows if r["file"] not in listed]
-            if left and len(left) < len(rows): atomic_write(path, parquet_bytes(left, _SCORES, about))
+            if left and len(left) < len(rows):
+                atomic_write(path, parquet_bytes(left, _SCORES, about))
             if left: continue
             path.unlink()
             for folder in (path.parent, path.parent.parent):
@@ -206,7 +209,6 @@ def _write_events(folder, threshold, about, timing, zone):
     "Make the table of events, all of it, in the place of the one before."
     new, old = folder.out / "events.part", folder.out / "events"
     shutil.rmtree(new, ignore_errors=True)
-    day = lambda at: "undated" if at is None else datetime.fromtimestamp(at, zone).date().isoformat()
     try:
         new.mkdir(parents=True)
         for recorder, rows in folder.rows():
@@ -214,7 +216,7 @@ def _write_events(folder, threshold, about, timing, zone):
             for e in archive_events(rows, threshold, timing):
                 at = {k: None if e[k] is None else datetime.fromtimestamp(e[k], timezone.utc)
                       for k in ("start", "end")}
-                days.setdefault(day(e["start"]), []).append(e | at)
+                days.setdefault(day_of(e["start"], zone), []).append(e | at)
             for name, events in days.items():
                 (place := new / recorder / f"day={name}").mkdir(parents=True)
                 (place / "events.parquet").write_bytes(parquet_bytes(events, _EVENTS, about))
@@ -242,7 +244,8 @@ def _each(todo, work, workers, scheduler):
 
 def _scan_units(folder, todo, work, workers, scheduler):
     "Scan units, and keep their tables; sentences for those that failed."
-    bar, failed = progress(None, "scanning", sum(f.size for u in todo.values() for f, _ in u.files)), []
+    size = lambda unit: sum(f.size for f, _ in unit.files)
+    bar, failed = progress(None, "scanning", sum(map(size, todo.values()))), []
     bar.unit, bar.unit_scale = "B", True
     with bar, closing(_each(todo.items(), work, workers, scheduler)) as results:
         for key, result in results:
@@ -251,7 +254,7 @@ def _scan_units(folder, todo, work, workers, scheduler):
                 failed.append(f"{todo[key].files[0][0].file} and the files after it: "
                               f"their worker failed ({type(result).__name__}: {result})")
             else: folder.keep(key, todo[key], *result)
-            bar.update(sum(f.size for f, _ in todo[key].files))
+            bar.update(size(todo[key]))
     return failed
 
 # %% ../nbs/80_scans.ipynb #8060001e
@@ -316,10 +319,14 @@ class ScanStatus(NamedTuple):
     units: list       # sentences on units whose worker failed
 
     @property
-    def complete(self): return not self.units and self.left == 0 and not self.counts["failed"]
+    def left(self):       # a number
+        "Files that are not scanned yet."
+        return max(0, self.files - sum(self.counts.values()))
 
     @property
-    def left(self): return max(0, self.files - sum(self.counts.values()))
+    def complete(self):   # False where something failed or is left
+        "Whether every file is done or empty."
+        return not self.units and self.left == 0 and not self.counts["failed"]
 
     def __str__(self):
         "The status as people read it."
@@ -327,7 +334,8 @@ class ScanStatus(NamedTuple):
                  f"({self.hours:,.1f} h), {self.counts['empty']:,} empty, "
                  f"{self.counts['failed']:,} failed, {self.left:,} to do; {self.events:,} sirens"]
         for status, reason, n in self.reasons:
-            lines.append(f"  {status}: {reason}" + (f" (and {n - 1:,} more like it)" if n > 1 else ""))
+            more = f" (and {n - 1:,} more like it)" if n > 1 else ""
+            lines.append(f"  {status}: {reason}{more}")
         return "\n".join(lines + [f"  failed: {u}" for u in self.units])
 
 def scan_status(
@@ -336,7 +344,8 @@ def scan_status(
 ) -> ScanStatus:
     "Count the files of a scan: done, empty, failed, and still to do."
     if (about := read_journal(out)) is None: raise SirenbookFileError(f"{out}: holds no scan")
-    folder, counts, kinds, seconds, seen = _Folder(out), Counter(done=0, empty=0, failed=0), {}, 0, set()
+    folder, counts, kinds = _Folder(out), Counter(done=0, empty=0, failed=0), {}
+    seconds, seen = 0, set()
     for path in folder.tables().values():
         for r in _read(path, ["file", "status", "reason", "seconds"]):
             if r["file"] in seen: continue
@@ -364,7 +373,7 @@ def load_events(
 # %% ../nbs/80_scans.ipynb #8060001d2
 def load_files(
     out,           # the folder of a scan
-    columns=("file", "start", "seconds", "status", "reason"),
+    columns=("file", "start", "seconds", "status", "reason"),   # of the table of scores
 ) -> list:         # dicts: recorder, and these columns; in order
     "All files of a scan."
     folder, found = _Folder(out), {}

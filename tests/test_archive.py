@@ -301,6 +301,7 @@ def test_a_file_that_kills_its_workers_fails_alone(begin, shelf, tmp_path):
     shelf.asked = kill
     process = begin(source, out, workers=1)
     code, said, err = ended(process)
+    print(said, len(deaths), [(p.pid) for p in deaths], err)
     assert code == 1 and len(deaths) >= 3
     assert "north/20260302_080000.wav and the files after it: their worker failed" in said
     missing = {k[-1] for k in rows(tmp_path / "none").keys() - rows(out).keys()}
