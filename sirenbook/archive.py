@@ -459,7 +459,7 @@ def _merged(events):
     return out
 
 def archive_events(
-    rows,              # of one recorder, in order of time, as `scan_unit` gives them; "unit" as well
+    rows,              # of one recorder, in order of time, as `scan_unit` gives them, and "unit"
     threshold:float,   # an event begins where the probability reaches this
     timing,            # of the detector
 ) -> list:             # dicts: file, start, end (s since 1970), start_s, end_s (in the file) ...
@@ -476,8 +476,10 @@ def archive_events(
 def _pool(seconds, rng):
     "Streets: without a siren, with one, and with a look-alike."
     from sirenbook.lookalikes import LOOKALIKES, lookalike
+    from sirenbook.noises import noise
     from sirenbook.roads import scene
-    plain = [scene(seconds, rng, sr=SR).mix for _ in range(6)]
+    plain = [0.05 * (noise("traffic", seconds, rng) + noise(kind, seconds, rng))
+             for kind in ("wind", "tyres", "car", "truck", "rain", "footsteps")]
     sirens = [scene(seconds, rng, kind, sr=SR, snr_db=rng.uniform(0, 12)).mix
               for kind in ("wail", "yelp", "hi-lo", "wail", "yelp")]
     others = [scene(seconds, rng, sr=SR, snr_db=12.0, foreground=lambda s, r, sr, k=kind: lookalike(

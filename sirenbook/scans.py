@@ -123,18 +123,22 @@ def unit_table(
     return parquet_bytes(rows, _SCORES, about), any(r["retry"] for r in rows)
 
 # %% ../nbs/80_scans.ipynb #80600019
+_ONE_THREAD = {f"{name}_NUM_THREADS": 1 for name in ("OMP", "MKL", "OPENBLAS")}   # a worker each
+
 @contextmanager
 def dask_client(
     workers:int=None,       # processes on this machine; one per core, unless given
     scheduler:str=None,     # or the address of a cluster that exists, such as "tcp://host:8786"
 ):                          # a distributed.Client
     "A Dask cluster: one of our own, or one that exists."
-    distributed = require("distributed", "archive")
+    distributed, dask = require("distributed", "archive"), require("dask", "archive")
     logging.getLogger("distributed").setLevel(logging.CRITICAL + 1)   # we say it in a sentence
     if scheduler is None:
-        with (distributed.LocalCluster(
-                  n_workers=workers or n_cores(), threads_per_worker=1, dashboard_address=None,
-                  silence_logs=logging.CRITICAL + 1) as cluster,
+        keep = {f"MALLOC_{name}_THRESHOLD_": 1 << 28 for name in ("TRIM", "MMAP")}   # reused
+        with (dask.config.set({"distributed.nanny.pre-spawn-environ": _ONE_THREAD | keep}),
+              distributed.LocalCluster(
+                  n_workers=workers or n_cores(), threads_per_worker=1,
+                  dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL + 1) as cluster,
               distributed.Client(cluster) as client): yield client
         return
     try: client = distributed.Client(scheduler, timeout=10)
@@ -199,10 +203,14 @@ class _Folder:
     def rows(self):
         "The rows of each recorder, in order of time, each with the key of its unit."
         for folder in sorted(self.scores.glob("recorder=*")):
-            rows = [r | {"unit": path.name.split(".")[0]} for path in folder.glob("day=*/*.parquet")
+            yield folder.name, self._in_time(folder)
+
+    def _in_time(self, folder):
+        "The rows of a recorder, with no more than a day in memory."
+        for day in sorted(folder.glob("day=*")):
+            rows = [r | {"unit": path.name.split(".")[0]} for path in day.glob("*.parquet")
                     if path.name[0] != "." for r in _read(path)]
-            yield folder.name, sorted(rows, key=lambda r: (r["start"] is None, r["start"] or 0,
-                                                           r["file"]))
+            yield from sorted(rows, key=lambda r: (r["start"] or 0, r["file"]))
 
 # %% ../nbs/80_scans.ipynb #8060001c
 def _write_events(folder, threshold, about, timing, zone):
