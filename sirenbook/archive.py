@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import soundfile as sf
 from numpy.lib.stride_tricks import sliding_window_view
-from .audio import SR, read_blocks
+from .audio import SR, loudest_if_cancelled, read_blocks
 from .containers import Segment, SegmentFile, Source
 from .detector import GAP_S, EventTracker, Scores
 from .errors import SirenbookError, SirenbookWarning
@@ -27,7 +27,7 @@ from .stores import StoreError, open_stored
 _FIELDS = {"%Y": r"(?P<Y>20\d\d)", "%y": r"(?P<y>\d\d)", "%m": r"(?P<m>0[1-9]|1[0-2])",
            "%d": r"(?P<d>0[1-9]|[12]\d|3[01])", "%j": r"(?P<j>[0-3]\d\d)",
            "%H": r"(?P<H>[01]\d|2[0-3])", "%M": r"(?P<M>[0-5]\d)", "%S": r"(?P<S>[0-5]\d)",
-           "%f": r"(?P<f>\d{1,6})", "%z": r"(?P<z>Z|[+-]\d\d:?\d\d)",
+           "%f": r"(?P<f>\d{1,6})", "%z": r"(?P<z>Z|[+-](?:0\d|1[0-4]):?(?:00|30|45))",
            "%s": r"(?P<s>1\d{9}(?:\.\d+)?)"}
 
 def _pattern(text):
@@ -36,17 +36,22 @@ def _pattern(text):
     return re.compile(text)
 
 _USUAL = [_pattern(p) for p in (
-    r"(?<!\d)%Y-?%m-?%d[T_ -]?%H[-:_h.]?%M(?:[-:_m.]?%S(?:[.,]%f)?)?%z?(?!\d)",   # ISO 8601
-    r"^(?P<x>[3-7][0-9A-Fa-f]{7})$",                                         # AudioMoth until 2020
-    r"(?<!\d)%s(?!\d)")]                                                     # SONYC
+    r"^\d{3,6}\.%y%m%d%H%M%S$",                                            # SoundTrap
+    r"(?<!\d)%Y-?%m-?%d(?:-[a-z]+-|[T_ $-])?%H[-:_h.]?%M"                   # ISO 8601, AudioMoth,
+    r"(?:[-:_m.]?%S(?:[.,]%f\d*)?)?%z?(?!\d)",                             # Song Meter, BirdNET-Pi
+    r"^(?P<x>(?:5[89A-Fa-f]|[67][0-9A-Fa-f])[0-9A-Fa-f]{6})$",               # AudioMoth until 2020
+    r"(?<!\d)%s(?!\d)")]                                                   # SONYC
 
 def read_zone(
-    name:str,   # such as "Europe/Paris" or "UTC"
-):              # a ZoneInfo
-    "A time zone by its name in the IANA database."
+    name:str,   # such as "Europe/Paris", "UTC" or "+01:00"
+):              # a tzinfo
+    "A time zone by its name in the IANA database, or a fixed difference from UTC."
+    if found := re.fullmatch(r"([+-])(\d\d):(\d\d)", str(name)):
+        sign, hours, minutes = found.groups()
+        return timezone(int(f"{sign}1") * timedelta(hours=int(hours), minutes=int(minutes)))
     try: return ZoneInfo(str(name))
     except (KeyError, ValueError, OSError): raise SirenbookError(
-        f"no time zone is called {str(name)!r}; name one such as Europe/Paris or UTC") from None
+        f"no time zone is called {str(name)!r}; name one such as Europe/Paris, UTC or +01:00") from None
 
 # %% ../nbs/36_archive.ipynb #36000014
 def read_format(
@@ -81,10 +86,11 @@ class Start(NamedTuple):
     time: float     # when it begins, seconds since 1970; None where no time is found
 
 def _sites(folders):
-    "Folder names that are no dates."
+    "Folder names that are no dates; a year is one only with a month in it."
     dated = False
-    for name in folders:
-        dated = bool(re.fullmatch(r"20\d\d(-?\d\d(-?\d\d)?)?", name)
+    for name, inside in zip(folders, [*folders[1:], ""]):
+        dated = bool(re.fullmatch(r"20\d\d-?\d\d(-?\d\d)?", name)
+                     or re.fullmatch(r"20\d\d", name) and re.fullmatch(r"[01]\d", inside)
                      or dated and re.fullmatch(r"\d\d", name))
         if not dated: yield name
 
@@ -94,8 +100,10 @@ def read_start(
     pattern=None,    # of the time, as `read_format` gives it; None tries the usual ones
 ) -> Start:
     "Recorder and start time of a recording by its name."
-    *folders, name = re.split(r"[/\\]", file)
-    stem = os.path.splitext(name)[0]
+    folders = [p for p in re.split(r"[/\\]", file.partition("://")[2] or file) if p]
+    stem = os.path.splitext(folders.pop())[0]
+    if folders and re.fullmatch(r"20\d\d-?\d\d-?\d\d", folders[-1]) and re.fullmatch(
+            r"\d\d([-:_]?)\d\d\1\d\d", stem): stem = f"{folders[-1]}T{stem}"   # date/time.wav
     for p in [pattern] if pattern else _USUAL:
         if (found := p.search(stem)) and (at := _moment(found, zone)) is not None:
             prefix = stem[:found.start()].strip("_-. ")
@@ -148,12 +156,9 @@ def make_units(
     pattern=None,        # as `read_start` takes it
 ) -> list:               # of Unit
     "Share files among units, by recorder, day and time."
-    cut = ""
-    if any(os.path.isabs(f.file) or "://" in f.file for f in files):   # a list: what all share
-        cut = os.path.commonprefix([f.file for f in files]).rpartition("/")[0] + "/"
     recorders = {}
     for file in files:
-        start = read_start(file.file.removeprefix(cut).replace(os.sep, "/"), zone, pattern)
+        start = read_start(file.file, zone, pattern)
         recorders.setdefault(start.recorder, []).append((file, start.time))
     in_time = lambda each: (each[1] is None, each[1] or 0, each[0].file)
     return [unit for name in sorted(recorders)
@@ -190,7 +195,9 @@ def second_levels(
     sr,    # Hz
 ):         # mean power of each second, and that of the band
     "Power of each second, as a whole and in the band of sirens; a rest counts from half a second."
-    mono = wav[:, 0] if wav.shape[1] == 1 else wav.mean(1)
+    mono = wav.mean(1) if wav.shape[1] > 1 else wav[:, 0]
+    if wav.shape[1] > 1 and (k := loudest_if_cancelled(np.einsum("ij,ij->j", wav, wav), mono @ mono,
+                                                       len(mono))) is not None: mono = wav[:, k]
     n = max(1, int(len(mono) / sr + 0.5))
     ends = np.minimum(np.arange(n + 1) * sr, len(mono))
     power = np.add.reduceat(np.square(mono), ends[:-1]) / np.diff(np.append(ends[:-1], len(mono)))
@@ -207,8 +214,9 @@ def _snr_db(times, band, at):
     "How far the band stands above its background at a time, dB; NaN with less than 20 s around."
     low, high = np.searchsorted(times, (at - 60, at + 60))
     i = min(max(0, bisect.bisect_right(times, at) - 1), len(times) - 1)
-    if high - low < 20: return math.nan
-    ratio = band[i] / max(np.percentile(band[low:high], 10), 1e-12)
+    around = band[low:high][band[low:high] > 0]              # without gaps that are filled with zeros
+    if len(around) < 20: return math.nan
+    ratio = band[i] / np.percentile(around, 10)
     return 10 * math.log10(max(ratio - 1, 0.01))
 
 def _db(power): return 10 * np.log10(np.maximum(power, 1e-12))
@@ -277,8 +285,9 @@ class _Tape:
 
     def warm(self, file, start, first):
         "Listen to the end of the file before, if the first one continues it."
-        opened = open_stored(self.root, file)
-        with open(opened, "rb") if isinstance(opened, os.PathLike) else opened as raw:
+        try: raw = open_stored(self.root, file, whole=True)
+        except OSError: return                       # it has a row of its own, which says so
+        with raw:
             part = SegmentFile(source := Source(raw), Segment(0, source.size))
             try:
                 with sf.SoundFile(part) as sound:
@@ -289,7 +298,7 @@ class _Tape:
                     self.push(sound.read(dtype="float32", always_2d=True))
                     self.end = end
             except (sf.LibsndfileError, SirenbookError): self.stream = None
-            if part.error: raise part.error
+            if isinstance(part.error, StoreError): raise part.error
 
 # %% ../nbs/36_archive.ipynb #36000038
 def _same_bytes(root, a, b):
@@ -297,8 +306,8 @@ def _same_bytes(root, a, b):
     if a.size != b.size: return False
     digests = []
     for file in (a, b):
-        opened, digest = open_stored(root, file), hashlib.sha256()
-        with open(opened, "rb") if isinstance(opened, os.PathLike) else opened as raw:
+        digest = hashlib.sha256()
+        with open_stored(root, file, whole=True) as raw:
             while data := raw.read(1 << 20): digest.update(data)
         digests.append(digest.digest())
     return digests[0] == digests[1]
@@ -350,9 +359,9 @@ def scan_unit(
     "Scan the files of a unit; each ends as done, empty or failed, with the reason."
     tape, rows, previous = _Tape(detector, root), [], unit.before
     first, start = unit.files[0]
-    if unit.before and start is not None:
+    if unit.before and start is not None and not unit.before[0].trouble:
         try: tape.warm(*unit.before, start)
-        except (SirenbookError, OSError) as e:       # its scores would not be what they should be
+        except StoreError as e:                      # its scores would not be what they should be
             tape.stream = None
             trouble = f"{first.file}: what precedes it cannot be read ({e})"
             rows = [_Row(file, at) for file, at in unit.files]
@@ -399,7 +408,7 @@ class _Chain:
             if n > self.reach + _LEAD:
                 self._feed(before[:self.reach])
                 before, self.files = t + hop_s * lead, self.files[-2:]
-                self.steps = []
+                self.steps = self.steps[-1:]                 # the one that is followed here
         self._feed(before)
         self._feed(np.array([t]), p)
 
@@ -417,7 +426,7 @@ class _Chain:
         new = t > (-math.inf if self.last is None else self.last + hop_s / 2)
         for t, p, *levels in zip(*(np.asarray(x)[new].tolist() for x in (
                 t, row["probability"], row["level_db"], row["snr_db"]))):
-            self.steps.append((t, *levels))
+            self.steps.append((t, p, *levels))
             self._step(t, p)
         self.last = at + row["first_s"] + hop_s * (row["n_scores"] - 1)
 
@@ -429,12 +438,13 @@ class _Chain:
             return file, t - at, None if start is None else start + t - at
         file, start_s, start = place(event.start)
         _, _, end = place(event.end)
-        _, level, snr = zip(*(s for s in self.steps
-                              if event.start <= s[0] <= event.end + self.timing.offset_s + 0.5))
-        known = [x for x in snr if math.isfinite(x)]
+        steps = [s for s in self.steps if event.start <= s[0] <= event.end + 0.8]
+        known = [snr for *_, snr in steps if math.isfinite(snr)]
+        peak_file, peak_s, _ = place(max(steps, key=lambda s: s[1])[0] - self.timing.hop_s / 2)
         return {"file": file, "start": start, "end": end, "start_s": start_s,
                 "end_s": start_s + event.end - event.start, "peak": event.peak,
-                "level_dbfs": max(level), "snr_db": float(np.median(known)) if known else None}
+                "peak_file": peak_file, "peak_s": peak_s, "level_dbfs": max(s[2] for s in steps),
+                "snr_db": float(np.median(known)) if known else None}
 
     def finish(self):
         "All events, after the end of the sound."

@@ -12,12 +12,13 @@ from .cli import COMMANDS, add_detector_options
 def _scan(args):
     "Scan an archive or count the files of a scan, and print how far it is."
     from sirenbook.errors import SirenbookError
-    from sirenbook.scans import scan, scan_status
+    from sirenbook.scans import rescore, scan, scan_status
     if args.status is not None:
         if args.source or args.out: raise SirenbookError("--status DIR stands alone")
         status = scan_status(args.status)
-    elif args.source is None or args.out is None:
-        raise SirenbookError("scan takes SOURCE and --out DIR, or --status DIR")
+    elif args.out is None: raise SirenbookError("scan takes SOURCE and --out DIR, or --status DIR")
+    elif args.source is None:
+        status = rescore(args.out, args.threshold, args.operating_point, args.weights)
     else:
         status = scan(args.source, args.out, threshold=args.threshold, weights=args.weights,
                       operating_point=args.operating_point, workers=args.workers, zone=args.zone,
@@ -30,14 +31,15 @@ def _add_scan(commands):
     ask = commands.add_parser("scan", help=about, description=about)
     ask.add_argument("source", nargs="?", metavar="SOURCE", help="a folder, a text file that lists "
                      "recordings, or an address such as s3://bucket/folder")
-    ask.add_argument("--out", metavar="DIR", help="the folder of the tables, made if needed")
+    ask.add_argument("--out", metavar="DIR", help="the folder of the tables; without SOURCE, "
+                     "events are found again in their scores, for another threshold")
     ask.add_argument("--status", metavar="DIR", help="only count the files of a scan")
     where = ask.add_mutually_exclusive_group()
     where.add_argument("--workers", type=int, metavar="N", help="number of processes (one per "
                        "core); 0 scans in this one, without Dask")
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster, tcp://host:8786")
     ask.add_argument("--timezone", dest="zone", default="UTC", metavar="ZONE",
-                     help="of times in file names that do not state theirs (UTC)")
+                     help="of times in file names: Europe/Paris, +01:00 (UTC)")
     ask.add_argument("--time-format", metavar="F", help="of times in file names, in the letters "
                      "of strptime (the usual ones are tried)")
     add_detector_options(ask)
@@ -49,7 +51,9 @@ def _report(args):
     from sirenbook.errors import require
     require("matplotlib", "archive")
     from sirenbook.review import write_report
-    print(f"{write_report(args.dir, args.to, reviews=args.reviews, wished=args.rate)}: the report")
+    page = write_report(args.dir, args.to, reviews=args.reviews, wished=args.rate,
+                        zone=args.zone, sounds=not args.no_sounds)
+    print(f"{page}: the report")
 
 def _add_report(commands):
     about = "write a report of a scan, with sounds, and tables for other programs"
@@ -60,6 +64,10 @@ def _add_report(commands):
                      "id and is_valid, yes or no")
     ask.add_argument("--rate", type=float, default=1.0, metavar="K",
                      help="false alarms an hour that are wished for (1)")
+    ask.add_argument("--timezone", dest="zone", metavar="ZONE",
+                     help="of the hours in the report (that of the file names)")
+    ask.add_argument("--no-sounds", action="store_true", help="leave the sounds out: "
+                     "they may hold speech")
     ask.set_defaults(run=_report)
 
 ALL_COMMANDS = [*COMMANDS, _add_scan, _add_report]   # of `sirenbook`

@@ -8,7 +8,7 @@ __all__ = ['hours_heard', 'poisson_interval', 'by_hour', 'plot_by_hour', 'plot_c
            'cut_negatives', 'raven_table', 'audacity_labels', 'write_exports', 'write_report']
 
 # %% ../nbs/37_review.ipynb #37000005
-import base64, hashlib, html, io, os, random, re
+import base64, hashlib, html, io, math, re
 from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -26,12 +26,12 @@ from .viewing import COLORS, new_axes, play
 
 # %% ../nbs/37_review.ipynb #370000f1
 def hours_heard(
-    files,    # dicts with start and seconds, of `load_files`
+    files,    # of `load_files`
     zone,     # as `read_zone` gives it
 ) -> dict:    # (day, hour) -> hours of sound in it
     "Hours of sound in each hour of each day; files of one recorder that overlap count once."
     heard, ends = {}, {}
-    dated = (f for f in files if f["start"] is not None and f["seconds"])
+    dated = (f for f in files if f["start"] is not None and f["status"] == "done")
     for f in sorted(dated, key=lambda f: f["start"]):
         end = ends.get(f["recorder"], -np.inf)
         at, end = max(f["start"], end), max(f["start"] + f["seconds"], end)
@@ -56,8 +56,8 @@ def by_hour(
     events,   # of `load_events`
     heard,    # of `hours_heard`, for all recorders together
     zone,     # as `read_zone` gives it
-) -> list:    # a dict for each hour of the day: hours, sirens, rate, low, high (an hour)
-    "Sirens an hour at each hour of the day, with 95 % intervals."
+) -> list:    # a dict for each hour of the day: hours, events, rate, low, high (an hour)
+    "Events an hour of sound at each hour of the day, with 95 % intervals."
     counts = [0] * 24
     for e in events:
         if e["start"] is not None: counts[e["start"].astimezone(zone).hour] += 1
@@ -66,7 +66,7 @@ def by_hour(
         hours = sum(h for (_, at), h in heard.items() if at == hour)
         low, high = poisson_interval(n)
         rate, low, high = (v / hours if hours else np.nan for v in (n, low, high))
-        rows.append({"hour": hour, "hours": hours, "sirens": n, "rate": rate, "low": low,
+        rows.append({"hour": hour, "hours": hours, "events": n, "rate": rate, "low": low,
                      "high": high})
     return rows
 
@@ -77,12 +77,12 @@ def plot_by_hour(
     *,
     title="",    # the finding
 ):               # the axes
-    "Sirens an hour by hour of the day, with 95 % intervals."
+    "Events an hour of sound by hour of the day, with 95 % intervals."
     ax = new_axes(ax, 2.4)
     known = [r for r in rows if r["hours"]]
     x, y, low, high = (np.array([r[k] for r in known]) for k in ("hour", "rate", "low", "high"))
     ax.errorbar(x, y, [y - low, high - y], fmt="o", ms=4, color=COLORS["emergency"], lw=1)
-    ax.set(xlim=(-0.5, 23.5), xticks=range(0, 24, 3), xlabel="hour of day", ylabel="sirens an hour",
+    ax.set(xlim=(-0.5, 23.5), xticks=range(0, 24, 3), xlabel="hour of day", ylabel="events an hour",
            title=title)
     ax.set_ylim(bottom=0)
     return ax
@@ -96,7 +96,7 @@ def plot_calendar(
     *,
     title="",    # the finding
 ):               # the axes
-    "Sirens in each hour of each day; hours without sound are left blank."
+    "Events in each hour of each day; hours without sound are left blank."
     ax = new_axes(ax, 2.6)
     days = sorted({day for day, _ in heard})
     first = datetime.fromisoformat(days[0])
@@ -114,7 +114,7 @@ def plot_calendar(
                       extent=(*ends, -0.5, 23.5), vmin=0)
     ax.xaxis_date()
     ax.set(yticks=range(0, 24, 6), ylabel="hour of day", title=title)
-    ax.figure.colorbar(image, ax=ax, label="sirens")
+    ax.figure.colorbar(image, ax=ax, label="events")
     return ax
 
 # %% ../nbs/37_review.ipynb #37000021
@@ -150,20 +150,20 @@ def event_sound(
     longest_s:float=10,  # of all that is read, s
 ) -> tuple:            # waveform, `(n_samples,)`, and its sample rate, Hz
     "The sound of an event, from its file."
-    opened = open_stored(root, StoredFile(event["file"], event.get("size", 0), ""))
+    start = max(0.0, event["start_s"] - around_s)
+    stop = min(event["end_s"] + around_s, start + longest_s)
     try:
-        with open(opened, "rb") if isinstance(opened, os.PathLike) else opened as raw:
+        with open_stored(root, StoredFile(event["file"], 0, ""), whole=True) as raw:
             part = SegmentFile(source := Source(raw), Segment(0, source.size))
             with sf.SoundFile(part) as sound:
-                start = max(0.0, event["start_s"] - around_s)
-                stop = min(event["end_s"] + around_s, start + longest_s)
-                sound.seek(min(round(start * sound.samplerate), sound.frames))
-                wav = sound.read(round((stop - start) * sound.samplerate), dtype="float32",
-                                 always_2d=True)
-                if part.error: raise part.error
-                if len(wav): return np.clip(to_mono(wav, event["file"]), -1, 1), sound.samplerate
-    except (OSError, RuntimeError) as e:
-        raise SirenbookFileError(f"{event['file']}: its sound cannot be read now ({e})") from None
+                sr = sound.samplerate
+                sound.seek(min(round(start * sr), sound.frames))
+                wav = sound.read(round((stop - start) * sr), dtype="float32", always_2d=True)
+            if part.error: raise part.error
+    except SirenbookError: raise
+    except (OSError, RuntimeError) as e: raise SirenbookFileError(
+        f"{event['file']}: its sound cannot be read by parts ({e})") from None
+    if len(wav): return np.clip(to_mono(wav, event["file"]), -1, 1), sr
     raise SirenbookFileError(f"{event['file']}: holds no sound at {event['start_s']:.1f} s")
 
 def doubtful(
@@ -184,8 +184,8 @@ def loudest(
 def event_id(
     event:dict,   # of `load_events`
 ) -> str:         # 12 hexadecimal digits
-    "A name for an event that stays the same, whatever else a scan finds."
-    stated = f"{event['recorder']}|{event['file']}|{event['start_s']:.2f}"
+    "A name for an event: of the time of its peak, so that another threshold does not change it."
+    stated = f"{event['recorder']}|{event['peak_file']}|{event['peak_s']:.1f}"
     return hashlib.sha256(stated.encode()).hexdigest()[:12]
 
 def _address(root, event): return f"{root.rstrip('/')}/{event['file']}" if root else event["file"]
@@ -195,41 +195,40 @@ def _iso(at): return "" if at is None else at.isoformat(timespec="milliseconds")
 def review_rows(
     events,      # of `load_events`
     root,        # of the archive
-    seed:int=0,  # of the order
 ) -> list:       # dicts
-    "Events in random order, as JupyterBioacoustic reads them."
+    "Events as JupyterBioacoustic reads them, in random order, which new events do not change."
     rows = [{"id": event_id(e), "audio_path": _address(root, e),
              "start_time": round(e["start_s"], 3), "end_time": round(e["end_s"], 3),
              "common_name": "siren", "confidence": round(e["peak"], 4), "recorder": e["recorder"],
              "begins": _iso(e["start"]), "level_dbfs": e["level_dbfs"], "snr_db": e["snr_db"]}
             for e in events]
-    random.Random(seed).shuffle(rows)
-    return rows
+    return sorted(rows, key=lambda r: r["id"])               # a checksum is as good as a die
 
 _FORM = '''# BioacousticAnnotator(data="review.csv", audio="audio_path", data_index_column="id",
 #                      form_config="review.yaml", output="verdicts.csv").open()
 title: {value: Is this a siren?, progress_tracker: true}
 pass_value: {source_column: id, column: id}
 form:
-  - select: {label: Is this a siren?, column: is_valid, required: true, items: ["yes", "no"]}
+  - select: {label: Is this a siren?, column: is_valid, required: true, items: ["yes", "no", unsure]}
   - textbox: {label: notes, column: notes}
 submission_buttons: {next: {label: Skip}, submit: {label: Save}}
 '''
 
 # %% ../nbs/37_review.ipynb #37000042
 def _verdict(text):
-    known = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
+    known = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False,
+             "": None, "unsure": None}
     if (word := text.strip().lower()) in known: return known[word]
-    raise ValueError(f"is_valid is yes or no, not {text!r}")
+    raise ValueError(f"is_valid is yes, no or unsure, not {text!r}")
 
 def read_reviews(
-    path,      # a CSV file with the columns id and is_valid (yes or no)
+    path,      # a CSV file with the columns id and is_valid (yes, no, or unsure)
     events,    # of `load_events`
 ) -> list:     # (event, whether it is a siren); the last verdict on each counts
     "The verdicts on events; on those that a later scan does not find, a warning."
-    known = {event_id(e): e for e in events}
-    verdicts = {r["id"]: r["is_valid"] for r in read_csv(path, {"id": str, "is_valid": _verdict},
-                                                         more=True)}
+    known, rows = {event_id(e): e for e in events}, read_csv(
+        path, {"id": str, "is_valid": _verdict}, more=True)
+    verdicts = {r["id"]: r["is_valid"] for r in rows if r["is_valid"] is not None}
     if not (judged := [(known[i], v) for i, v in verdicts.items() if i in known]):
         raise SirenbookFileError(f"{path}: holds no verdict on an event of this scan")
     if lost := len(verdicts) - len(judged):
@@ -242,7 +241,8 @@ class Judgement(NamedTuple):
     sirens: int         # of them
     precision: tuple    # share of sirens among all events: value, low, high (95 %, Wilson)
     false_rate: tuple   # false alarms an hour: value, low, high
-    threshold: float    # at which they come to the wished rate; None where none is high enough
+    threshold: float    # at which they come to the wished rate
+    rate_then: tuple    # false alarms an hour at that threshold, in this sample: value, low, high
 
 def judge(
     judged,         # of `read_reviews`
@@ -253,29 +253,41 @@ def judge(
     "Precision, false alarms an hour, and the threshold for a wished rate."
     from scipy.stats import binomtest
     n, sirens = len(judged), sum(v for _, v in judged)
-    between = binomtest(sirens, n).proportion_ci(method="wilson")
-    share = sirens / n, float(between.low), float(between.high)
     scale = n_events / hours
+    def share(k):
+        "A share with its interval."
+        between = binomtest(k, n).proportion_ci(method="wilson")
+        return k / n, float(between.low), float(between.high)
     false = np.sort([e["peak"] for e, v in judged if not v])[::-1]     # highest first
     allowed = int(wished * n / scale + 1e-9)                           # false ones that may remain
-    threshold = 0.0 if len(false) <= allowed else float(np.nextafter(np.float32(false[allowed]), 1))
-    rates = tuple(scale * (1 - s) for s in (share[0], share[2], share[1]))
-    return Judgement(n, sirens, share, rates, threshold if threshold < 1 else None)
+    threshold = 0.0 if len(false) <= allowed else min(          # above the first that is too many
+        math.floor(false[allowed] * 1e4 + 1) / 1e4, 0.9999)
+    rates = [tuple(scale * s for s in share(k)) for k in (n - sirens, int(sum(false >= threshold)))]
+    return Judgement(n, sirens, share(sirens), rates[0], threshold, rates[1])
 
 # %% ../nbs/37_review.ipynb #37000047
 def cut_negatives(
     judged,      # of `read_reviews`
+    events,      # of `load_events`: no other event is in a cut
     root,        # of the archive
     folder,      # made; one wav file for each event that is no siren
-) -> int:        # how many
-    "Cut the false alarms out of their files, five seconds before and after each, for refitting."
-    false, folder = [e for e, v in judged if not v], Path(folder)
+) -> list:       # of Path
+    "Cut the false alarms out of their files, up to five seconds before and after, for refitting."
+    false, folder, written = [e for e, v in judged if not v], Path(folder), []
     for e in false:
-        wav, sr = event_sound(root, e, around_s=5, longest_s=60)
+        others = [o for o in events if o["file"] == e["file"] and o is not e]
+        near = [abs(gap) for o in others for gap in (e["start_s"] - o["end_s"],
+                                                     o["start_s"] - e["end_s"])]
+        try: wav, sr = event_sound(root, e, around_s=min([5.0, *near]), longest_s=60)
+        except SirenbookError as problem: warn(str(problem)); continue
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / f"{event_id(e)}.wav",
+        atomic_write(path := folder / f"{event_id(e)}.wav",
                      lambda path: sf.write(path, wav, sr, format="WAV", subtype="PCM_16"))
-    return len(false)
+        written.append(path)
+    if folder.is_dir():                                      # those of verdicts that were changed
+        for path in folder.glob("[0-9a-f]" * 12 + ".wav"):
+            if path not in written: path.unlink()
+    return written
 
 # %% ../nbs/37_review.ipynb #37000051
 _RAVEN = ("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)",
@@ -288,7 +300,8 @@ def raven_table(
 ) -> str:        # tab-separated text
     "A Raven selection table over all files of a recorder, in order."
     at, starts = 0.0, {}
-    for f in files: starts[f["file"]], at = at, at + f["seconds"]
+    for f in sorted(files, key=lambda f: (f["start"] is None, f["start"] or 0, f["file"])):
+        starts[f["file"]], at = at, at + f["seconds"]
     lines = ["\t".join(_RAVEN)]
     for n, e in enumerate(events, 1):
         begin = starts[e["file"]] + e["start_s"]
@@ -309,7 +322,27 @@ _EVENT = ("recorder", "file", "start", "end", "start_s", "end_s", "peak", "level
 _REVIEW = ("id", "audio_path", "start_time", "end_time", "common_name", "confidence", "recorder",
            "begins", "level_dbfs", "snr_db")
 
-def _flat(name): return re.sub(r"[^\w.-]+", "_", name).strip("_") or "all"
+def _flat(name):
+    "A name as that of a file; what had to be changed is told apart by a checksum."
+    plain = re.sub(r"[^\w.-]+", "_", name)[-80:]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+def _by(key, rows):
+    "Rows by the value of a column, in order."
+    groups = {}
+    for r in rows: groups.setdefault(r[key], []).append(r)
+    return groups
+
+def _is_judged(path):
+    "Whether a table holds verdicts."
+    return path.is_file() and b"is_valid" in path.read_bytes().split(b"\n", 1)[0]
+
+def _check_folder(folder):
+    "Refuse a folder that holds what no report wrote."
+    ours = {"report.html", "events.csv", "review.csv", "review.yaml", "raven", "audacity", "negatives"}
+    if folder.is_dir() and not (folder / "report.html").is_file() and any(
+            p.name in ours for p in folder.iterdir()): raise SirenbookFileError(
+        f"{folder}: holds files that the report would replace; name another folder")
 
 def write_exports(
     out,          # the folder of a scan
@@ -324,15 +357,14 @@ def write_exports(
         written.append(path)
     flat = [{c: _iso(e[c]) if c in ("start", "end") else e[c] for c in _EVENT} for e in events]
     write("events.csv", csv_bytes(flat, _EVENT))
-    write("review.csv", csv_bytes(review_rows(events, root), _REVIEW))
+    if not _is_judged(Path(folder) / "review.csv"):          # somebody's work
+        write("review.csv", csv_bytes(review_rows(events, root), _REVIEW))
     write("review.yaml", _FORM.encode())
-    files = load_files(out)
-    for recorder in sorted({f["recorder"] for f in files}):
-        mine = [[x for x in rows if x["recorder"] == recorder] for rows in (events, files)]
-        write(f"raven/{_flat(recorder)}.txt", raven_table(*mine, root).encode())
-    for name in sorted({e["file"] for e in events}):
-        labels = audacity_labels([e for e in events if e["file"] == name])
-        write(f"audacity/{_flat(name)}.txt", labels.encode())
+    mine = _by("recorder", events)
+    for recorder, files in _by("recorder", load_files(out)).items():
+        write(f"raven/{_flat(recorder)}.txt", raven_table(mine.get(recorder, []), files, root).encode())
+    for name, some in _by("file", events).items():
+        write(f"audacity/{_flat(name)}.txt", audacity_labels(some).encode())
     return written
 
 # %% ../nbs/37_review.ipynb #37000061
@@ -363,11 +395,13 @@ def _png(ax, alt):
 
 def _sounds(events, root):
     "Players of events; a sentence for each whose sound is not to be had."
+    found = []
     for e in events:
         at = _iso(e["start"]) or f"{e['start_s']:.1f} s"
         label = f"{e['recorder']}, {at}: peak {e['peak']:.2f}, {e['level_dbfs']:.0f} dBFS"
-        try: yield play(*event_sound(root, e), label)._repr_html_()
-        except SirenbookError as problem: yield f"<p>{html.escape(f'{label}: {problem}')}</p>"
+        try: found.append(play(*event_sound(root, e), label)._repr_html_())
+        except SirenbookError as problem: found.append(f"<p>{html.escape(f'{label}: {problem}')}</p>")
+    return found
 
 # %% ../nbs/37_review.ipynb #370000f3
 def _estimate(about, n, hours):
@@ -376,18 +410,21 @@ def _estimate(about, n, hours):
     if not known or not hours: return ("How many of them are false alarms is not known: judge "
                                        "review.csv, and give the verdicts to --reviews.")
     low, value, high = (known[k] * hours for k in ("low", "rate", "high"))
+    many = "as many as there are, or more" if value >= n else f"{value:.0f} of {n}"
     return (f"At this threshold, {known['hours']:.0f} hours of other people's recordings without a "
             f"siren gave {known['rate']:.2g} false alarms an hour (95 %: {known['low']:.2g} to "
-            f"{known['high']:.2g}). Were this archive like them, {value:.0f} of the {n} events "
-            f"({low:.0f} to {high:.0f}) would be false. It is not; judge review.csv to know.")
+            f"{known['high']:.2g}). In an archive like them, {many} ({low:.0f} to {high:.0f}) "
+            "events would be false. How far that holds here, only listening shows: judge review.csv.")
 
 # %% ../nbs/37_review.ipynb #37000062
 def _judged(judged, wished, about, n, hours):
     "A sentence on verdicts."
     j = judge(judged, n, hours, wished)
-    advice = "no threshold is high enough" if j.threshold is None else (
-        "the present threshold will do" if j.threshold <= about["threshold"] else
-        f"scan with --threshold {j.threshold:.4f}")
+    value, low, high = j.rate_then
+    advice = ("the present threshold may do" if j.threshold <= about["threshold"] else
+              f"--threshold {j.threshold:.4f} leaves {value:.2g}")
+    advice += f" (95 %: {low:.2g} to {high:.2g})"
+    if high > 2 * wished: advice += "; judge more events to know"
     return (f"Of {j.n} events judged, {j.sirens} are sirens: a precision of {j.precision[0]:.2f} "
             f"(95 %: {j.precision[1]:.2f} to {j.precision[2]:.2f}), so {j.false_rate[0]:.2g} false "
             f"alarms an hour ({j.false_rate[1]:.2g} to {j.false_rate[2]:.2g}), if those judged are "
@@ -395,10 +432,11 @@ def _judged(judged, wished, about, n, hours):
 
 def _recorders(events, files):
     "A row for each recorder."
-    for name in sorted({f["recorder"] for f in files}):
-        seconds = [f["seconds"] for f in files if f["recorder"] == name]
-        yield {"recorder": name, "files": len(seconds), "hours": round(sum(seconds) / 3600, 1),
-               "sirens": sum(e["recorder"] == name for e in events)}
+    found = _by("recorder", events)
+    for name, some in _by("recorder", files).items():
+        seconds = sum(f["seconds"] for f in some if f["status"] == "done")
+        yield {"recorder": name, "files": len(some), "hours": round(seconds / 3600, 1),
+               "events": len(found.get(name, []))}
 
 def write_report(
     out,                  # the folder of a scan
@@ -406,29 +444,33 @@ def write_report(
     *,
     reviews=None,         # a CSV file of verdicts
     wished:float=1.0,     # false alarms an hour
+    zone:str=None,        # time zone of the hours; that of the file names, unless given
+    sounds:bool=True,     # whether events can be heard in it; they may hold speech
 ) -> Path:                # the page
     "Write report.html and the tables for other programs; with verdicts, hard negatives as well."
-    about, status = read_journal(out), scan_status(out)
-    folder = Path(folder or Path(out) / "report")
+    status, about, folder = scan_status(out), read_journal(out), Path(folder or Path(out) / "report")
+    zone_name = zone or about["zone"]
+    _check_folder(folder)
     if not 0 < wished < np.inf: raise SirenbookError(
         f"a rate is a number of false alarms an hour, above 0, not {wished}")
-    events, files, zone = load_events(out), load_files(out), read_zone(about["zone"])
-    heard, hours = hours_heard(files, zone), sum(f["seconds"] for f in files) / 3600
+    events, files, zone = load_events(out), load_files(out), read_zone(zone_name)
+    heard = hours_heard(files, zone)
+    hours = sum(heard.values()) + sum(f["seconds"] for f in files if f["start"] is None) / 3600
     judged = read_reviews(reviews, events) if reviews else None
-    title = f"Sirens in {Path(about['source']).name}"
-    body = [f"<p>{html.escape(str(status).splitlines()[0].partition(': ')[2])}. Threshold "
-            f"{about['threshold']:.3g}; times in {html.escape(about['zone'])}.</p>"]
+    title = f"Sirens in {Path(about['root'] or about['source']).name}"
+    counted = str(status._replace(out="")).splitlines()[0].removeprefix(": ")
+    body = [f"<p>{counted}. Threshold {about['threshold']:.3g}; times in {html.escape(zone_name)}.</p>"]
     known = about, len(events), hours
     body.append(f"<p>{_judged(judged, wished, *known) if judged else _estimate(*known)}</p>")
     if heard: body += [_png(plot_calendar(events, heard, zone), "Sirens in each hour of each day"),
                        _png(plot_by_hour(by_hour(events, heard, zone)), "Sirens by hour of day")]
     body += ["<h2>Recorders</h2>", _table(list(_recorders(events, files)))]
     for words, some in (("Loudest", loudest(events)), ("Most doubtful", doubtful(events))):
-        body += [f"<h2>{words}</h2>", *(_sounds(some, about["root"]) if some else ["<p>None.</p>"])]
+        if sounds: body += [f"<h2>{words}</h2>", *(_sounds(some, about["root"]) or ["<p>None.</p>"])]
     body += ["<h2>Not scanned</h2>", _table([{"status": s, "reason": why, "files": n}
                                              for s, why, n in status.reasons])]
     write_exports(out, folder)
-    if judged: cut_negatives(judged, about["root"], folder / "negatives")
+    if judged: cut_negatives(judged, events, about["root"], folder / "negatives")
     page = _PAGE.format(title=html.escape(title), body="".join(body))
     atomic_write(folder / "report.html", page.encode())
     return folder / "report.html"

@@ -7,7 +7,7 @@ __all__ = ['REQUESTS', 'RANGE_BYTES', 'TRIES', 'TIMEOUT_S', 'StoredFile', 'is_re
            'RangeFile', 'open_stored']
 
 # %% ../nbs/79_stores.ipynb #80500005
-import io, os, random, time
+import io, os, random, re, time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +38,8 @@ def _failed(e): return str(e) if isinstance(e, SirenbookError) else f"{type(e)._
 def _local_file(path, root=""):
     "A file on this machine."
     name = os.path.relpath(path, root) if root else str(path)
+    if (plain := name.encode("utf-8", "backslashreplace").decode()) != name: return StoredFile(
+        plain, 0, "", f"{plain}: its name is in no known encoding; rename it")
     try: there = os.stat(path)
     except (OSError, ValueError) as e:
         why = os_reason(e, "read") if isinstance(e, OSError) else e
@@ -63,6 +65,9 @@ REQUESTS = 16   # questions to a store at the same time, at most
 def _file_system(source):
     "The file system of an address, and the path in it."
     fsspec = require("fsspec", "archive")
+    if re.match(r"\w+://[^/@]*:[^/@]*@", source): raise SirenbookError(
+        f"{re.sub('//.*@', '//...@', source)}: a password would be written into tables; give it in "
+        "the store's own way")
     try: return fsspec.core.url_to_fs(source)
     except ImportError as e:                     # of the store's own package
         raise SirenbookError(f"{source}: {e}; in a copy of the repository: "
@@ -192,11 +197,13 @@ class RangeFile(io.RawIOBase):
 
 # %% ../nbs/79_stores.ipynb #80500015
 def open_stored(
-    root:str,         # as `list_sounds` gives it
-    file:StoredFile,
-):                    # a path, or a file that is open for reading bytes
+    root:str,           # as `list_sounds` gives it
+    file:StoredFile,    # a size of 0 is asked for
+    *,
+    whole:bool=False,   # whether a file on this machine is opened as well
+):                      # a path, or a file that is open for reading bytes
     "What `read_blocks` takes, for a file that was listed."
     address = f"{root}/{file.file}" if root else file.file
-    if not is_remote(address): return Path(address)
+    if not is_remote(address): return open(address, "rb") if whole else Path(address)
     fs, path = _file_system(address)
-    return RangeFile(fs, path, file.size, address)
+    return RangeFile(fs, path, file.size or _remote_file(fs, address, path).size, address)
