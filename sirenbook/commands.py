@@ -8,7 +8,7 @@ __all__ = ['ALL_COMMANDS']
 # %% ../nbs/80_commands.ipynb #80700005
 from .cli import COMMANDS, add_detector_options
 
-# %% ../nbs/80_commands.ipynb #80700008
+# %% ../nbs/80_commands.ipynb #68fe444b
 def _scan(args):
     "Scan an archive or count the files of a scan, and print how far it is."
     from sirenbook.errors import SirenbookError
@@ -26,6 +26,7 @@ def _scan(args):
     print(status)
     return int(not status.complete)
 
+# %% ../nbs/80_commands.ipynb #80700008
 def _add_scan(commands):
     about = "find the sirens of an archive, however large; the same command resumes"
     ask = commands.add_parser("scan", help=about, description=about)

@@ -21,7 +21,7 @@ from .containers import Segment, SegmentFile, Source
 from .errors import SirenbookError, SirenbookFileError, warn
 from .files import atomic_write, csv_bytes, read_csv
 from .scans import load_events, load_files, read_journal, scan_status
-from .stores import StoredFile, open_stored
+from .stores import StoredFile, address, open_stored
 from .viewing import COLORS, new_axes, play
 
 # %% ../nbs/37_review.ipynb #370000f1
@@ -142,7 +142,7 @@ def expected_alarms(
              and r["threshold"] <= threshold + 1e-6]
     return max(known, key=lambda r: r["threshold"], default=None)
 
-# %% ../nbs/37_review.ipynb #37000031
+# %% ../nbs/37_review.ipynb #6208a996
 def event_sound(
     root:str,          # of the archive, "" where files have whole addresses
     event:dict,        # of `load_events`
@@ -166,6 +166,7 @@ def event_sound(
     if len(wav): return np.clip(to_mono(wav, event["file"]), -1, 1), sr
     raise SirenbookFileError(f"{event['file']}: holds no sound at {event['start_s']:.1f} s")
 
+# %% ../nbs/37_review.ipynb #37000031
 def doubtful(
     events,            # of `load_events`
     n:int=4,           # how many
@@ -188,8 +189,6 @@ def event_id(
     stated = f"{event['recorder']}|{event['peak_file']}|{event['peak_s']:.1f}"
     return hashlib.sha256(stated.encode()).hexdigest()[:12]
 
-def _address(root, event): return f"{root.rstrip('/')}/{event['file']}" if root else event["file"]
-
 def _iso(at): return "" if at is None else at.isoformat(timespec="milliseconds")
 
 def review_rows(
@@ -197,7 +196,7 @@ def review_rows(
     root,        # of the archive
 ) -> list:       # dicts
     "Events as JupyterBioacoustic reads them, in random order, which new events do not change."
-    rows = [{"id": event_id(e), "audio_path": _address(root, e),
+    rows = [{"id": event_id(e), "audio_path": address(root, StoredFile(e["file"], 0, "")),
              "start_time": round(e["start_s"], 3), "end_time": round(e["end_s"], 3),
              "common_name": "siren", "confidence": round(e["peak"], 4), "recorder": e["recorder"],
              "begins": _iso(e["start"]), "level_dbfs": e["level_dbfs"], "snr_db": e["snr_db"]}
@@ -209,12 +208,13 @@ _FORM = '''# BioacousticAnnotator(data="review.csv", audio="audio_path", data_in
 title: {value: Is this a siren?, progress_tracker: true}
 pass_value: {source_column: id, column: id}
 form:
-  - select: {label: Is this a siren?, column: is_valid, required: true, items: ["yes", "no", unsure]}
+  - select:
+      {label: Is this a siren?, column: is_valid, required: true, items: ["yes", "no", unsure]}
   - textbox: {label: notes, column: notes}
 submission_buttons: {next: {label: Skip}, submit: {label: Save}}
 '''
 
-# %% ../nbs/37_review.ipynb #37000042
+# %% ../nbs/37_review.ipynb #95d40eca
 def _verdict(text):
     known = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False,
              "": None, "unsure": None}
@@ -235,6 +235,7 @@ def read_reviews(
         warn(f"{path}: {lost} of {len(verdicts)} verdicts are on events that are not in this scan")
     return judged
 
+# %% ../nbs/37_review.ipynb #37000042
 class Judgement(NamedTuple):
     "What verdicts on a random sample say."
     n: int              # verdicts
@@ -307,7 +308,7 @@ def raven_table(
         begin = starts[e["file"]] + e["start_s"]
         lines.append("\t".join(map(str, (
             n, "Spectrogram 1", 1, f"{begin:.3f}", f"{begin + e['end_s'] - e['start_s']:.3f}", 500,
-            4000, Path(e["file"]).name, _address(root, e), f"{e['start_s']:.3f}",
+            4000, Path(e["file"]).name, address(root, StoredFile(e["file"], 0, "")), f"{e['start_s']:.3f}",
             f"{e['peak']:.4f}", "siren"))))
     return "\n".join(lines) + "\n"
 
@@ -317,7 +318,7 @@ def audacity_labels(
     "Audacity labels of a file."
     return "".join(f"{e['start_s']:.3f}\t{e['end_s']:.3f}\tsiren {e['peak']:.2f}\n" for e in events)
 
-# %% ../nbs/37_review.ipynb #37000052
+# %% ../nbs/37_review.ipynb #1b36c4e2
 _EVENT = ("recorder", "file", "start", "end", "start_s", "end_s", "peak", "level_dbfs", "snr_db")
 _REVIEW = ("id", "audio_path", "start_time", "end_time", "common_name", "confidence", "recorder",
            "begins", "level_dbfs", "snr_db")
@@ -339,11 +340,12 @@ def _is_judged(path):
 
 def _check_folder(folder):
     "Refuse a folder that holds what no report wrote."
-    ours = {"report.html", "events.csv", "review.csv", "review.yaml", "raven", "audacity", "negatives"}
+    ours = {"events.csv", "review.csv", "review.yaml", "raven", "audacity", "negatives"}
     if folder.is_dir() and not (folder / "report.html").is_file() and any(
             p.name in ours for p in folder.iterdir()): raise SirenbookFileError(
         f"{folder}: holds files that the report would replace; name another folder")
 
+# %% ../nbs/37_review.ipynb #37000052
 def write_exports(
     out,          # the folder of a scan
     folder,       # made
@@ -362,7 +364,8 @@ def write_exports(
     write("review.yaml", _FORM.encode())
     mine = _by("recorder", events)
     for recorder, files in _by("recorder", load_files(out)).items():
-        write(f"raven/{_flat(recorder)}.txt", raven_table(mine.get(recorder, []), files, root).encode())
+        text = raven_table(mine.get(recorder, []), files, root)
+        write(f"raven/{_flat(recorder)}.txt", text.encode())
     for name, some in _by("file", events).items():
         write(f"audacity/{_flat(name)}.txt", audacity_labels(some).encode())
     return written
@@ -400,7 +403,7 @@ def _sounds(events, root):
         at = _iso(e["start"]) or f"{e['start_s']:.1f} s"
         label = f"{e['recorder']}, {at}: peak {e['peak']:.2f}, {e['level_dbfs']:.0f} dBFS"
         try: found.append(play(*event_sound(root, e), label)._repr_html_())
-        except SirenbookError as problem: found.append(f"<p>{html.escape(f'{label}: {problem}')}</p>")
+        except SirenbookError as e: found.append(f"<p>{html.escape(f'{label}: {e}')}</p>")
     return found
 
 # %% ../nbs/37_review.ipynb #370000f3
@@ -414,9 +417,9 @@ def _estimate(about, n, hours):
     return (f"At this threshold, {known['hours']:.0f} hours of other people's recordings without a "
             f"siren gave {known['rate']:.2g} false alarms an hour (95 %: {known['low']:.2g} to "
             f"{known['high']:.2g}). In an archive like them, {many} ({low:.0f} to {high:.0f}) "
-            "events would be false. How far that holds here, only listening shows: judge review.csv.")
+            "events would be false. How far that holds, only listening shows: judge review.csv.")
 
-# %% ../nbs/37_review.ipynb #37000062
+# %% ../nbs/37_review.ipynb #ba8f558c
 def _judged(judged, wished, about, n, hours):
     "A sentence on verdicts."
     j = judge(judged, n, hours, wished)
@@ -438,6 +441,7 @@ def _recorders(events, files):
         yield {"recorder": name, "files": len(some), "hours": round(seconds / 3600, 1),
                "events": len(found.get(name, []))}
 
+# %% ../nbs/37_review.ipynb #37000062
 def write_report(
     out,                  # the folder of a scan
     folder=None,          # of the report; OUT/report unless given
@@ -448,7 +452,8 @@ def write_report(
     sounds:bool=True,     # whether events can be heard in it; they may hold speech
 ) -> Path:                # the page
     "Write report.html and the tables for other programs; with verdicts, hard negatives as well."
-    status, about, folder = scan_status(out), read_journal(out), Path(folder or Path(out) / "report")
+    status, about = scan_status(out), read_journal(out)
+    folder = Path(folder or Path(out) / "report")
     zone_name = zone or about["zone"]
     _check_folder(folder)
     if not 0 < wished < np.inf: raise SirenbookError(
@@ -459,14 +464,16 @@ def write_report(
     judged = read_reviews(reviews, events) if reviews else None
     title = f"Sirens in {Path(about['root'] or about['source']).name}"
     counted = str(status._replace(out="")).splitlines()[0].removeprefix(": ")
-    body = [f"<p>{counted}. Threshold {about['threshold']:.3g}; times in {html.escape(zone_name)}.</p>"]
+    body = [f"<p>{counted}. Threshold {about['threshold']:.3g}; "
+            f"times in {html.escape(zone_name)}.</p>"]
     known = about, len(events), hours
     body.append(f"<p>{_judged(judged, wished, *known) if judged else _estimate(*known)}</p>")
     if heard: body += [_png(plot_calendar(events, heard, zone), "Sirens in each hour of each day"),
                        _png(plot_by_hour(by_hour(events, heard, zone)), "Sirens by hour of day")]
     body += ["<h2>Recorders</h2>", _table(list(_recorders(events, files)))]
     for words, some in (("Loudest", loudest(events)), ("Most doubtful", doubtful(events))):
-        if sounds: body += [f"<h2>{words}</h2>", *(_sounds(some, about["root"]) or ["<p>None.</p>"])]
+        players = _sounds(some, about["root"]) if sounds else []
+        body += [f"<h2>{words}</h2>", *players] * bool(players)
     body += ["<h2>Not scanned</h2>", _table([{"status": s, "reason": why, "files": n}
                                              for s, why, n in status.reasons])]
     write_exports(out, folder)

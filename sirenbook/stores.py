@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REQUESTS', 'RANGE_BYTES', 'TRIES', 'TIMEOUT_S', 'StoredFile', 'is_remote', 'list_sounds', 'StoreError', 'read_range',
-           'RangeFile', 'open_stored']
+           'RangeFile', 'address', 'open_stored']
 
 # %% ../nbs/79_stores.ipynb #80500005
 import io, os, random, re, time
@@ -196,6 +196,13 @@ class RangeFile(io.RawIOBase):
         return len(data)
 
 # %% ../nbs/79_stores.ipynb #80500015
+def address(
+    root:str,         # as `list_sounds` gives it
+    file:StoredFile,  # that was listed
+) -> str:             # a path, or an address
+    "Where a file is."
+    return f"{root.rstrip('/')}/{file.file}" if root else file.file
+
 def open_stored(
     root:str,           # as `list_sounds` gives it
     file:StoredFile,    # a size of 0 is asked for
@@ -203,7 +210,7 @@ def open_stored(
     whole:bool=False,   # whether a file on this machine is opened as well
 ):                      # a path, or a file that is open for reading bytes
     "What `read_blocks` takes, for a file that was listed."
-    address = f"{root}/{file.file}" if root else file.file
-    if not is_remote(address): return open(address, "rb") if whole else Path(address)
-    fs, path = _file_system(address)
-    return RangeFile(fs, path, file.size or _remote_file(fs, address, path).size, address)
+    at = address(root, file)
+    if not is_remote(at): return open(at, "rb") if whole else Path(at)
+    fs, path = _file_system(at)
+    return RangeFile(fs, path, file.size or _remote_file(fs, at, path).size, at)
