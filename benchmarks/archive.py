@@ -38,7 +38,7 @@ def write(path, wavs):
 def make(folder, args):
     "Write the files: a recorder for each hour, one of clips, and one of a long file."
     name, begin = "20260301_000000.flac", datetime(2026, 3, 1)
-    for i in range(args.hours):                        # each file is a unit, however short it is
+    for i in range(args.hours):                        # each file is a job, however short it is
         write(folder/f"hours/street{i}"/name, minutes(args.minutes, args.seed + i))
     write(folder/"warm"/name, minutes(1, args.seed))
     wavs = [w for m in minutes(60, args.seed + 100) for w in np.split(m, 60 // CLIP_S)]
@@ -88,14 +88,14 @@ def alone(args):
 def with_dask(args):
     "Start-up; then for each folder: seconds, and the peak memory of a worker so far."
     start, found = time.perf_counter(), []
-    from sirenbook.archive import make_units
-    from sirenbook.scans import _weights, dask_client, unit_table
+    from sirenbook.archive import make_jobs
+    from sirenbook.scans import _weights, dask_client, job_table
     from sirenbook.stores import list_sounds
     with dask_client(args.workers) as client:
         client.wait_for_workers(args.workers)
         start_s = time.perf_counter() - start
         root, files = list_sounds("warm")
-        client.run(unit_table, make_units(files)[0], root, None, _weights(None))   # each is warm
+        client.run(job_table, make_jobs(files)[0], root, None, _weights(None))   # each is warm
         scanned(root)
         pids = client.run(os.getpid).values()
         for folder in args.of:
@@ -134,15 +134,15 @@ def shares(args):
     return took | {PARTS[-1]: total - sum(took.values()), "total": total}
 
 def plan(args):
-    "Share the names of forty recorders among units."
-    from sirenbook.archive import make_units
+    "Share the names of forty recorders among jobs."
+    from sirenbook.archive import make_jobs
     from sirenbook.stores import StoredFile
     n = int(args.of[0])
     at = [datetime(2026, 1, 1) + timedelta(seconds=EVERY_S * i) for i in range(-(-n // 40))]
     files = [StoredFile(f"site{k:02}/{t:%Y-%m-%d/%Y%m%d_%H%M%S}.flac", 50_000, f"{10**18 + i}")
              for k in range(40) for i, t in enumerate(at)][:n]
     before, kept = peak_mb(), []                           # kept: as a scan does
-    took = seconds(lambda: kept.append({u.key(""): u for u in make_units(files)}))
+    took = seconds(lambda: kept.append({u.key(""): u for u in make_jobs(files)}))
     return {"s": took, "mb": peak_mb(), "before_mb": before}
 
 def ask(folder, name, *of, workers=1):

@@ -46,7 +46,7 @@ def read_zone(
     name:str,   # such as "Europe/Paris", "UTC" or "+01:00"
 ):              # a tzinfo
     "A time zone by its name in the IANA database, or a fixed difference from UTC."
-    if found := re.fullmatch(r"([+-])(\d\d):(\d\d)", str(name)):
+    if found := re.fullmatch(r"([+-])([01]\d):([0-5]\d)", str(name)):
         sign, hours, minutes = found.groups()
         return timezone(int(f"{sign}1") * timedelta(hours=int(hours), minutes=int(minutes)))
     try: return ZoneInfo(str(name))
@@ -461,7 +461,7 @@ class _Chain:
 
 # %% ../nbs/36_archive.ipynb #36000046
 def _merged(events, slack_s):
-    "Events in order of time; those that overlap, or that a border parts by less than a step, are one."
+    "Events in order of time; those that overlap, or that less than a step parts, are one."
     out = []
     for e in sorted(events, key=lambda e: (e["start"] is None, e["start"] or 0, e["file"])):
         last = out[-1] if out else None

@@ -308,8 +308,8 @@ def raven_table(
         begin = starts[e["file"]] + e["start_s"]
         lines.append("\t".join(map(str, (
             n, "Spectrogram 1", 1, f"{begin:.3f}", f"{begin + e['end_s'] - e['start_s']:.3f}", 500,
-            4000, Path(e["file"]).name, address(root, StoredFile(e["file"], 0, "")), f"{e['start_s']:.3f}",
-            f"{e['peak']:.4f}", "siren"))))
+            4000, Path(e["file"]).name, address(root, StoredFile(e["file"], 0, "")),
+            f"{e['start_s']:.3f}", f"{e['peak']:.4f}", "siren"))))
     return "\n".join(lines) + "\n"
 
 def audacity_labels(

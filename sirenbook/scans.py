@@ -67,8 +67,8 @@ def _read(path, columns=None, known=_SCORES):
             return f.read(columns).to_pylist()
     except SirenbookError: raise
     except Exception as e: raise SirenbookFileError(
-        f"{path}: cannot be read ({str(e).partition('.')[0]}); delete it, and the next scan makes it "
-        "again") from None
+        f"{path}: cannot be read ({str(e).partition('.')[0]}); delete it, and the next scan makes "
+        "it again") from None
 
 # %% ../nbs/80_scans.ipynb #40116dab
 def _weights(folder):
@@ -91,7 +91,8 @@ def read_journal(
     try: known = json.loads(path.read_bytes())
     except (OSError, ValueError) as e: raise SirenbookFileError(f"{path}: cannot be read ({e})"
                                                                 ) from None
-    if isinstance(known, dict) and known.get("format") == FORMAT and _STATED <= {*known}: return known
+    if isinstance(known, dict) and known.get("format") == FORMAT and _STATED <= {*known}:
+        return known
     raise SirenbookFileError(f"{path}: of another version of sirenbook; scan into another folder")
 
 _STATED = {"sirenbook", "weights", "zone", "time_format", "source", "root", "threshold", "files",
