@@ -116,7 +116,7 @@ JOB_BYTES, JOB_FILES = 64e6, 1000   # at which a job is full
 
 class Job(NamedTuple):
     "Files that one worker scans, in order."
-    recorder: str
+    recorder: str     # of its files
     day: str          # of their start in the stated zone, such as "2026-03-01"; or "undated"
     files: tuple      # of (StoredFile, start in seconds since 1970 or None)
     before: tuple     # the file that precedes them, in the same form; or None

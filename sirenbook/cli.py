@@ -91,7 +91,9 @@ def _detector(args):
     detector = _loaded(args.weights, args.operating_point)
     return detector, detector.threshold if args.threshold is None else args.threshold
 
-def add_detector_options(ask):
+def add_detector_options(
+    ask,   # an argparse parser
+):
     "Options that choose the detector and its threshold."
     which = ask.add_mutually_exclusive_group()
     which.add_argument("--threshold", type=float, metavar="T",
@@ -406,7 +408,6 @@ def _listen(args):
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped after {stream.seconds:.1f} s") from None
 
-# %% ../nbs/30_cli.ipynb #dafff1be
 def _add_listen(commands):
     about = "report when a siren begins, while the sound arrives from a microphone or a pipe"
     ask = commands.add_parser("listen", help=about, description=about)
@@ -529,8 +530,7 @@ def _experiment(args):
     "Run what is missing of an experiment."
     own = vars(args).keys() - {"run", "name", "datasets", "out"}
     from sirenbook.frames import quiet_stderr
-    with quiet_stderr():                         # TensorFlow greets there
-        module = importlib.import_module(f"sirenbook.experiments.{args.name}")
+    with quiet_stderr(): module = importlib.import_module(f"sirenbook.experiments.{args.name}")
     module.run(args.datasets, args.out, **{k: getattr(args, k) for k in own})
     print(f"{args.out}: holds the results of {args.name} that were asked for")
 

@@ -433,6 +433,18 @@ def _judged(judged, wished, about, n, hours):
             f"alarms an hour ({j.false_rate[1]:.2g} to {j.false_rate[2]:.2g}), if those judged are "
             f"a random sample. For {wished:g} an hour: {advice}.")
 
+def _body(root, status, events, files, zone, sounds):
+    "The pictures, the tables and the sounds of a report."
+    body = []
+    if heard := hours_heard(files, zone): body += [
+        _png(plot_calendar(events, heard, zone), "Events in each hour of each day"),
+        _png(plot_by_hour(by_hour(events, heard, zone)), "Events an hour, by hour of the day")]
+    body += ["<h2>Recorders</h2>", _table(list(_recorders(events, files)))]
+    for words, some in (("Loudest", loudest(events)), ("Most doubtful", doubtful(events))):
+        if players := _sounds(some, root) if sounds else []: body += [f"<h2>{words}</h2>", *players]
+    reasons = [{"status": s, "reason": why, "files": n} for s, why, n in status.reasons]
+    return body + ["<h2>Not scanned</h2>", _table(reasons)]
+
 def _recorders(events, files):
     "A row for each recorder."
     found = _by("recorder", events)
@@ -467,15 +479,8 @@ def write_report(
     body = [f"<p>{counted}. Threshold {about['threshold']:.3g}; "
             f"times in {html.escape(zone_name)}.</p>"]
     known = about, len(events), hours
-    body.append(f"<p>{_judged(judged, wished, *known) if judged else _estimate(*known)}</p>")
-    if heard: body += [_png(plot_calendar(events, heard, zone), "Sirens in each hour of each day"),
-                       _png(plot_by_hour(by_hour(events, heard, zone)), "Sirens by hour of day")]
-    body += ["<h2>Recorders</h2>", _table(list(_recorders(events, files)))]
-    for words, some in (("Loudest", loudest(events)), ("Most doubtful", doubtful(events))):
-        players = _sounds(some, about["root"]) if sounds else []
-        body += [f"<h2>{words}</h2>", *players] * bool(players)
-    body += ["<h2>Not scanned</h2>", _table([{"status": s, "reason": why, "files": n}
-                                             for s, why, n in status.reasons])]
+    body += [f"<p>{_judged(judged, wished, *known) if judged else _estimate(*known)}</p>",
+             *_body(about["root"], status, events, files, zone, sounds)]
     write_exports(out, folder)
     if judged: cut_negatives(judged, events, about["root"], folder / "negatives")
     page = _PAGE.format(title=html.escape(title), body="".join(body))

@@ -100,8 +100,8 @@ _STATED = {"sirenbook", "weights", "zone", "time_format", "source", "root", "thr
 _FIXED = {"weights": "other weights", "zone": "another time zone",
           "time_format": "another time format"}
 
-def _check_folder(out, wanted):
-    "What a folder's scan was of; an error where it cannot take these results."
+def _check_folder(out, wanted, root, files):
+    "An error where a folder cannot take these results."
     out, known = Path(out), read_journal(out)
     if known is None and out.is_dir() and any(p.name != ".lock" for p in out.iterdir()):
         raise SirenbookFileError(f"{out}: holds something other than a scan; name another folder")
@@ -109,7 +109,7 @@ def _check_folder(out, wanted):
         if known and known[key] != wanted[key]: raise SirenbookError(
             f"{out}: holds a scan with {words} ({known[key]}, not {wanted[key]}); "
             "name another folder")
-    return known
+    _Folder(out).check_source(known, root, files)
 
 # %% ../nbs/80_scans.ipynb #80600015
 def job_table(
@@ -126,7 +126,7 @@ def job_table(
     about = {"sirenbook": sirenbook.__version__, "weights": sha256, "format": FORMAT}
     return parquet_bytes(rows, _SCORES, about), any(r["retry"] for r in rows)
 
-# %% ../nbs/80_scans.ipynb #a05d7713
+# %% ../nbs/80_scans.ipynb #6bf739d7
 _WORKER = {f"{name}_NUM_THREADS": 1 for name in ("OMP", "MKL", "OPENBLAS")}   # its environment
 _WORKER |= {f"MALLOC_{name}_THRESHOLD_": 1 << 28 for name in ("TRIM", "MMAP")}   # memory is kept
 _WORKER["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"                  # of where it is
@@ -145,6 +145,7 @@ def _ask(scheduler):
     asked.join(15)
     if asked.is_alive() or errors: raise (errors or [TimeoutError()])[0]
 
+# %% ../nbs/80_scans.ipynb #a05d7713
 @contextmanager
 def dask_client(
     workers:int=None,       # processes on this machine; one per core, unless given
@@ -224,7 +225,7 @@ class _Folder:
         if not known or any(a != b for a, b in known): raise SirenbookError(
             f"{self.out}: holds a scan of {before['source']}; name another folder")
 
-    def drop_replaced(self, jobs, about):
+    def drop_replaced(self, jobs, state):
         "Take files out of tables that newer ones hold; and those without a result that are gone."
         tables = self.tables()
         replaced = {f.file for k, job in jobs.items() if k in tables for f, _ in job.files}
@@ -235,6 +236,7 @@ class _Folder:
             left = [r for r in rows if r["file"] not in replaced
                     and (r["status"] == "done" or r["file"] in listed)]
             if left and len(left) < len(rows):
+                about = {k: state[k] for k in ("sirenbook", "weights", "format")}
                 atomic_write(path, parquet_bytes(left, _SCORES, about))
             if left: continue
             path.unlink()
@@ -311,6 +313,23 @@ def _scan_jobs(folder, todo, work, workers, scheduler):
             bar.update(size(todo[key]))
     return failed
 
+# %% ../nbs/80_scans.ipynb #8060001d4
+def _scan_into(folder, state, files, jobs, work, workers, scheduler):
+    "Scan what a folder lacks, and put its tables in order; sentences for jobs that failed."
+    listed, done = {f.file for f in files}, folder.tables()
+    def count():
+        "State how many files there are, and how many others have a row."
+        gone = sum(f["file"] not in listed for f in load_files(folder.out, ["file"]))
+        folder.state(state | {"files": len(files), "gone": gone})
+    count()
+    todo = {k: job for k, job in jobs.items() if k not in done or ".retry" in done[k].name}
+    try: failed = _scan_jobs(folder, todo, work, workers, scheduler)
+    except KeyboardInterrupt: raise KeyboardInterrupt(
+        f"{folder.out}: stopped; the same command resumes") from None
+    folder.drop_replaced(jobs, state)
+    count()
+    return failed
+
 # %% ../nbs/80_scans.ipynb #8060001d3
 def _threshold(detector, threshold, operating_point):
     "The threshold that was asked for."
@@ -345,26 +364,15 @@ def scan(
              "zone": zone, "time_format": time_format}
     key = json.dumps([FORMAT, about["weights"]])
     root, files, jobs = _plan(source, out, zone, time_format, key)
-    folder, failed = _Folder(out), []
+    state = about | {"source": str(source), "root": root, "threshold": threshold}
+    work = _Work(root, weights, about["weights"])
     with folder_lock(out):
-        folder.check_source(_check_folder(out, about), root, files)
-        state = about | {"source": str(source), "root": root, "threshold": threshold}
-        done = folder.tables()
-        listed = {f.file for f in files}
-        gone = sum(f["file"] not in listed for f in load_files(out, ["file"]))
-        folder.state(state | {"files": len(files), "gone": gone})
-        todo = {k: u for k, u in jobs.items() if k not in done or ".retry" in done[k].name}
-        try: failed = _scan_jobs(folder, todo, _Work(root, weights, about["weights"]), workers,
-                                  scheduler)
-        except KeyboardInterrupt: raise KeyboardInterrupt(
-            f"{out}: stopped; the same command resumes") from None
-        folder.drop_replaced(jobs, about)
-        gone = sum(f["file"] not in listed for f in load_files(out, ["file"]))
-        folder.state(state | {"files": len(files), "gone": gone})
-        _write_events(folder, state, detector.timing)
+        _check_folder(out, about, root, files)
+        failed = _scan_into(_Folder(out), state, files, jobs, work, workers, scheduler)
+        _write_events(_Folder(out), state, detector.timing)
     return scan_status(out, failed)
 
-# %% ../nbs/80_scans.ipynb #8060001e
+# %% ../nbs/80_scans.ipynb #12814ae2
 def rescore(
     out,             # the folder of a scan
     threshold=None,  # an event begins where the probability reaches this
@@ -382,6 +390,7 @@ def rescore(
         _write_events(folder, state, detector.timing)
     return scan_status(out)
 
+# %% ../nbs/80_scans.ipynb #8060001e
 class _Work(NamedTuple):
     "What a worker does with a job."
     root: str
@@ -394,12 +403,12 @@ class _Work(NamedTuple):
 # %% ../nbs/80_scans.ipynb #9f1dcb77
 class ScanStatus(NamedTuple):
     "How far a scan is."
-    out: str
+    out: str          # the folder
     files: int        # that were listed
     gone: int         # others, done before, that are no longer in the source
     counts: dict      # of files that are done, empty or failed
     hours: float      # of sound in those that are done
-    events: int
+    events: int       # that were found
     reasons: list     # (status, sentence, how many files) of those that are empty or failed
     jobs: list       # sentences on jobs whose worker failed
 
