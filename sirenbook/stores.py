@@ -211,6 +211,8 @@ def open_stored(
 ):                      # a path, or a file that is open for reading bytes
     "What `read_blocks` takes, for a file that was listed."
     at = address(root, file)
-    if not is_remote(at): return open(at, "rb") if whole else Path(at)
+    if not is_remote(at):
+        if whole and not os.path.isfile(at): raise SirenbookFileError(f"{at}: is not a file")
+        return open(at, "rb") if whole else Path(at)
     fs, path = _file_system(at)
     return RangeFile(fs, path, file.size or _remote_file(fs, at, path).size, at)
