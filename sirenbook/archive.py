@@ -20,7 +20,6 @@ from .audio import SR, loudest_if_cancelled, read_blocks
 from .containers import Segment, SegmentFile, Source
 from .detector import GAP_S, EventTracker, Scores
 from .errors import SirenbookError, SirenbookWarning
-from .spectrograms import rfft
 from .stores import StoreError, address, open_stored
 
 # %% ../nbs/36_archive.ipynb #36000013
@@ -206,7 +205,7 @@ def second_levels(
     padded = np.pad(mono[:n * sr], (0, max(size, n * sr + size - len(mono))))
     frames = sliding_window_view(padded, size)[np.arange(8 * n) * sr // 8]
     window, low, high = _band(size, sr)
-    bins = rfft(frames * window)[:, low:high]
+    bins = np.fft.rfft(frames * window)[:, low:high]
     band = (np.square(bins.real) + np.square(bins.imag)).sum(1) * 2 / (size * np.sum(window ** 2))
     return power, band.reshape(n, 8).mean(1)
 

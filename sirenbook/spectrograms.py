@@ -11,8 +11,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from .audio import SR
 from .errors import SirenbookError
-try: from scipy.fft import rfft             # several frames at once, where scipy is installed
-except ImportError: from numpy.fft import rfft
 
 # %% ../nbs/02_spectrograms.ipynb #83f96acd
 def tukey(
@@ -145,7 +143,7 @@ def mel_power(
     window, filters = _bands(sr, n_fft, **bands)
     out = np.empty((len(cut), filters.shape[1]), np.float32)
     for i in range(0, len(cut), 128):                       # blocks that stay in the cache
-        spectrum = rfft(cut[i:i + 128] * window)
+        spectrum = np.fft.rfft(cut[i:i + 128] * window)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
         np.matmul(power, filters, out=out[i:i + 128])
     return out

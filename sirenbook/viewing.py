@@ -168,7 +168,7 @@ def _picture(wav, sr, view, top_hz):
             xlim=np.array([0, len(wav)]) / sr + edge / sr, ylim=(0, top_hz))
     ax.axis("off")
     file = io.BytesIO()
-    fig.savefig(file, format="webp", pil_kwargs={"quality": 30, "method": 6})
+    fig.savefig(file, format="webp", pil_kwargs={"quality": 40, "method": 6})
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 # %% ../nbs/75_viewing.ipynb #d43bfa69
