@@ -321,7 +321,8 @@ def _scan_file(tape, file, start, row):
         sounds |= bool(block.any())
         n += len(block)
     v |= {"seconds": n / rate, "status": "done"}
-    if not sounds: v |= {"status": "empty", "reason": "every sample is 0: no microphone was on"}
+    if not sounds: v |= {"status": "empty", "reason": f"{address(tape.root, file)}: every sample "
+                         "is 0, as without a microphone"}
     tape.end = None if start is None else start + v["seconds"]
 
 # %% ../nbs/36_archive.ipynb #36000039

@@ -393,6 +393,8 @@ def _png(ax, alt):
     "A plot as an image in the page."
     out = io.BytesIO()
     ax.figure.savefig(out, format="png", dpi=130, bbox_inches="tight")
+    import matplotlib.pyplot as plt
+    plt.close(ax.figure)                                     # a notebook would show it as well
     data = base64.b64encode(out.getvalue()).decode()
     return f"<p><img alt='{html.escape(alt)}' src='data:image/png;base64,{data}'></p>"
 

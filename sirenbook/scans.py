@@ -107,8 +107,8 @@ def _check_folder(out, wanted, root, files):
         raise SirenbookFileError(f"{out}: holds something other than a scan; name another folder")
     for key, words in _FIXED.items():
         if known and known[key] != wanted[key]: raise SirenbookError(
-            f"{out}: holds a scan with {words} ({known[key]}, not {wanted[key]}); "
-            "name another folder")
+            f"{out}: holds a scan with {words} ({str(known[key])[:16]}, not "
+            f"{str(wanted[key])[:16]}); name another folder")
     _Folder(out).check_source(known, root, files)
 
 # %% ../nbs/80_scans.ipynb #80600015
