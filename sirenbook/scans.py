@@ -61,9 +61,9 @@ def _read(path, columns=None, known=_SCORES):
     pq = require("pyarrow.parquet", "archive")
     try:
         with pq.ParquetFile(path) as f:
-            if (names := f.schema_arrow.names) != [*known]: raise SirenbookFileError(
-                f"{path}: not a table of this sirenbook (its columns are {', '.join(names)}); "
-                "scan into another folder")
+            if not f.schema_arrow.equals(_schema(known)): raise SirenbookFileError(
+                f"{path}: not a table of this sirenbook (its columns are "
+                f"{', '.join(f.schema_arrow.names)}); scan into another folder")
             return f.read(columns).to_pylist()
     except SirenbookError: raise
     except Exception as e: raise SirenbookFileError(
@@ -194,8 +194,9 @@ class _Folder:
     def __init__(self, out): self.out, self.scores = Path(out), Path(out) / "scores"
 
     def path(self, key, job, retry):
-        name = quote(job.recorder, safe="")
-        if len(name) > 150: name = f"{name[:120]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        name, whole = quote(job.recorder, safe=""), job.recorder.encode()
+        if len(name) > 150: name = (quote(job.recorder[:12], safe="") + "~"
+                                    + hashlib.sha256(whole).hexdigest()[:8])
         return (self.scores / f"recorder={name}" / f"day={job.day}"
                 / f"{key}{'.retry' * retry}.parquet")
 
@@ -272,8 +273,9 @@ def _write_events(folder, state, timing):
             for name, events in days.items():
                 (place := new / recorder / f"day={name}").mkdir(parents=True)
                 (place / "events.parquet").write_bytes(parquet_bytes(events, _EVENTS, about))
-        shutil.rmtree(old, ignore_errors=True)
+        if old.is_dir(): old.rename(folder.out / f"events.old{os.getpid()}")
         new.rename(old)
+        for path in folder.out.glob("events.old*"): shutil.rmtree(path, ignore_errors=True)
     except OSError as e:
         if isinstance(e, SirenbookError): raise
         raise SirenbookFileError(f"{new}: {os_reason(e)}") from None
@@ -281,11 +283,11 @@ def _write_events(folder, state, timing):
 # %% ../nbs/80_scans.ipynb #8060001d
 def _plan(source, out, zone, time_format, settings):
     "The root, the files, and the jobs of a source by their keys; without what is in `out`."
-    pattern = None if time_format is None else read_format(time_format)
+    pattern, zone = None if time_format is None else read_format(time_format), read_zone(zone)
     root, files = list_sounds(source)
     own = os.path.relpath(os.path.abspath(out), root) + os.sep if root else os.path.abspath(out)
     files = [f for f in files if not f.file.startswith(own)]
-    return root, files, {u.key(settings): u for u in make_jobs(files, read_zone(zone), pattern)}
+    return root, files, {u.key(settings): u for u in make_jobs(files, zone, pattern)}
 
 def _each(todo, work, workers, scheduler):
     "Each key with its result or error: without Dask where workers is 0."
