@@ -462,8 +462,9 @@ def load_events(
     out,       # the folder of a scan
 ) -> list:     # dicts: recorder, day, and the columns of the table; in order
     "All events of a scan."
-    found = []
-    for path in sorted((Path(out) / "events").glob("*/*/*.parquet")):
+    found, places = [], [Path(out) / "events", *sorted(Path(out).glob("events.old*"))]  # after a kill
+    there = next((p for p in places if p.is_dir()), places[0])
+    for path in sorted(there.glob("*/*/*.parquet")):
         recorder, day = (unquote(p.partition("=")[2]) for p in path.parts[-3:-1])
         found += [{"recorder": recorder, "day": day} | e for e in _read(path, None, _EVENTS)]
     return found
