@@ -462,7 +462,7 @@ def load_events(
     out,       # the folder of a scan
 ) -> list:     # dicts: recorder, day, and the columns of the table; in order
     "All events of a scan."
-    found, places = [], [Path(out) / "events", *sorted(Path(out).glob("events.old*"))]  # after a kill
+    found, places = [], [Path(out) / "events", *sorted(Path(out).glob("events.old*"))]
     there = next((p for p in places if p.is_dir()), places[0])
     for path in sorted(there.glob("*/*/*.parquet")):
         recorder, day = (unquote(p.partition("=")[2]) for p in path.parts[-3:-1])
