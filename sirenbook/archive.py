@@ -20,7 +20,7 @@ from .audio import SR, loudest_if_cancelled, read_blocks
 from .containers import Segment, SegmentFile, Source
 from .detector import GAP_S, EventTracker, Scores
 from .errors import SirenbookError, SirenbookWarning
-from .stores import StoreError, address, open_stored
+from .stores import Interrupted, StoreError, address, open_stored
 
 # %% ../nbs/36_archive.ipynb #36000013
 _FIELDS = {"%Y": r"(?P<Y>20\d\d)", "%y": r"(?P<y>\d\d)", "%m": r"(?P<m>0[1-9]|1[0-2])",
@@ -342,6 +342,7 @@ def _scan_one(tape, file, start, previous):
                 return row
             _scan_file(tape, file, start, row)
         except (SirenbookError, OSError) as e:
+            if isinstance(e, Interrupted): raise KeyboardInterrupt from None
             empty, at = str(e).endswith(_NOTHING), address(tape.root, file)
             again = (isinstance(e, StoreError) or not isinstance(e, SirenbookError)
                      or os.path.exists(at) and not os.access(at, os.R_OK))
@@ -363,6 +364,7 @@ def scan_job(
     first, start = job.files[0]
     if job.before and start is not None and not job.before[0].trouble:
         try: tape.warm(*job.before, start)
+        except Interrupted: raise KeyboardInterrupt from None
         except StoreError as e:                      # its scores would not be what they should be
             tape.stream = None
             trouble = f"{first.file}: what precedes it cannot be read ({e})"
