@@ -230,6 +230,9 @@ def main():
         make(Path(folder), args)
         mb = sum(p.stat().st_size for p in sounds(Path(folder, "hours"))) / 1e6 / args.hours
         rows = measured(Path(folder), args)
+    hour_mb = mb * 60 / args.minutes
+    rows.append({"what": "a file of an hour", "value": f"{hour_mb:.0f}", "unit": "MB", "aim": "",
+                 "n": args.hours, "verdict": ""})
     show(rows)
     print(f"\n{args.clips:,} clips are {args.clips / ALL_CLIPS:.1%} of {ALL_CLIPS:,}; "
           f"{args.hours} files of {args.minutes} min have {mb:.0f} MB each.")
