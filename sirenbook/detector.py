@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from .errors import SirenbookError, SirenbookFileError, warn
 from .audio import SR, check_wav, loudest_if_cancelled, read_blocks
-from .frames import HOP, FrontEnd, Network, Timing
+from .frames import HOP, Network, Timing
 
 # %% ../nbs/24_detector.ipynb #8e7bb5bf
 class Scores(NamedTuple):
@@ -100,7 +100,7 @@ class Stream:
     def _reset(self, before):
         "Start with an empty memory, `before` samples after the beginning."
         self._before, self._n = before, 0
-        self._front, self._mono = FrontEnd(self.sr, self._network.step), _Mono(self.sr)
+        self._front, self._mono = self._network.front_end(self.sr), _Mono(self.sr)
         self._memory = self._network.memory()
 
     @property
@@ -227,8 +227,9 @@ class EventTracker:
         given = release, bridge_s, min_scores
         if not (all(isinstance(v, (int, float, np.number)) for v in given)
                 and 0 <= release <= 100 and bridge_s >= 0 and min_scores >= 1):
-            raise SirenbookError("release is 0 to 100, bridge_s 0 or more and min_scores 1 or more, "
-                                 f"not {release}, {bridge_s} and {min_scores}")
+            raise SirenbookError(
+                f"release is 0 to 100, bridge_s 0 or more and min_scores 1 or more, not {release}, "
+                f"{bridge_s} and {min_scores}")
         self.threshold, self.timing, self.bridge_s = _threshold(threshold), timing, bridge_s
         self.min_scores, self._earliest = min_scores, 0.0    # no event begins before that time
         self.low = 1 / (1 + (1 / self.threshold - 1) * math.exp(release))

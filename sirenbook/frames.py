@@ -30,11 +30,12 @@ class FrontEnd:
         self,
         sr:int=SR,               # sample rate of the sound, Hz
         step:int=STEP_FRAMES,    # frames in a step
+        log_mel=log_mel,         # waveform `(n_samples,)` to frames `(n_frames, 64)`
     ):
         sr = check_sr(sr)
         self._resampler = None if sr == SR else soxr.ResampleStream(sr, SR, 1, "float32")
         self._wav = np.empty(0, np.float32)                # samples not yet used up
-        self.step, self.n_frames, self._ended = step, 0, False
+        self.step, self.log_mel, self.n_frames, self._ended = step, log_mel, 0, False
 
     def push(
         self,
@@ -54,7 +55,7 @@ class FrontEnd:
             short = HOP * (least - self.n_frames + 1) - len(self._wav)
             self._wav = np.pad(self._wav, (0, max(short, 0)))
         n = max(len(self._wav) // HOP - 1, 0) // self.step * self.step
-        mel = log_mel(self._wav[:HOP * (n + 1)]) if n else np.empty((0, 64), np.float32)
+        mel = self.log_mel(self._wav[:HOP * (n + 1)]) if n else np.empty((0, 64), np.float32)
         self._wav, self.n_frames = self._wav[HOP * n:].copy(), self.n_frames + n
         return mel
 
@@ -227,8 +228,7 @@ class Network:
     "A trained network, run by LiteRT, and the card with its calibration."
     def __init__(
         self,
-        folder,              # holds detector.json and the models that it names
-        precision="float",   # "float" or "int8"
+        folder, precision="float",   # holds detector.json and its models; "float" or "int8"
     ):
         if precision not in ("float", "int8"):
             raise SirenbookError(f"precision is 'float' or 'int8', not {precision!r}")
@@ -249,6 +249,11 @@ class Network:
     def least_frames(self):   # a shorter sound is followed by silence
         "How many frames a score needs."
         return _WINDOW if self.format == 1 else STEP_FRAMES
+
+    def front_end(self, sr:int,   # sample rate of the sound, Hz
+                  ) -> FrontEnd:
+        "A front end for it: sound in, frames out."
+        return FrontEnd(sr, self.step)
 
     def memory(self) -> Memory:
         "The memory of a network that has no sound behind it yet."
@@ -304,10 +309,7 @@ class Network:
             return list(self._steps(mel, memory, lite)) if len(mel) else []
         finally: self._idle.append(lite)
 
-    def probability(
-        self,
-        logit,   # one or many
-    ):           # 0 to 1, same shape
+    def probability(self, logit):   # one or many; gives 0 to 1, same shape
         "Probability of a siren: the logit, calibrated."
         scale = self.card["calibration"]
         z = scale["slope"] * np.asarray(logit, np.float64) + scale["offset"]
