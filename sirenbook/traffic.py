@@ -10,6 +10,7 @@ __all__ = ['ARMS', 'NETWORK', 'LANE_M', 'STAGES', 'YELLOW_S', 'ALL_RED_S', 'MIN_
 
 # %% ../nbs/31_traffic.ipynb #c1d481b7
 import math
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import resources
 from typing import NamedTuple
@@ -262,7 +263,7 @@ class Vehicles(NamedTuple):
 # %% ../nbs/31_traffic.ipynb #1d32ca8b
 def _libsumo():
     "SUMO as a library, of a version that knows the network's format."
-    sumo = require("libsumo", "junction")
+    with redirect_stdout(None): sumo = require("libsumo", "junction")   # it warns of other pyarrows
     if sumo.getVersion()[0] < 20: raise SirenbookError(
         f"the simulated junction needs SUMO 1.20 or later, not {sumo.getVersion()[1]}; "
         "in a copy of the repository: pip install '.[junction]'")
