@@ -19,7 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from .audio import SR, loudest_if_cancelled, read_blocks
 from .containers import Segment, SegmentFile, Source
 from .detector import GAP_S, EventTracker, Scores
-from .errors import SirenbookError, SirenbookWarning
+from .errors import SirenbookError, SirenbookWarning, require, warn
 from .stores import Interrupted, StoreError, address, open_stored
 
 # %% ../nbs/36_archive.ipynb #36000013
@@ -77,7 +77,11 @@ def _moment(found, zone):
     except ValueError: return None               # such as 31 June
     if "j" in g and (at := at + timedelta(int(g["j"]) - 1)).year != year: return None
     if "z" in g: zone = timezone.utc if g["z"] == "Z" else datetime.strptime(g["z"], "%z").tzinfo
-    return at.replace(tzinfo=zone).timestamp()
+    at = at.replace(tzinfo=zone)
+    if at.utcoffset() != at.replace(fold=1).utcoffset(): warn(
+        f"some names state an hour in which the clocks of {zone} change; it is read as if they "
+        "had not changed yet")
+    return at.timestamp()
 
 # %% ../nbs/36_archive.ipynb #36000016
 class Start(NamedTuple):
@@ -205,7 +209,7 @@ def second_levels(
     padded = np.pad(mono[:n * sr], (0, max(size, n * sr + size - len(mono))))
     frames = sliding_window_view(padded, size)[np.arange(8 * n) * sr // 8]
     window, low, high = _band(size, sr)
-    bins = np.fft.rfft(frames * window)[:, low:high]
+    bins = require("scipy.fft", "archive").rfft(frames * window)[:, low:high]
     band = (np.square(bins.real) + np.square(bins.imag)).sum(1) * 2 / (size * np.sum(window ** 2))
     return power, band.reshape(n, 8).mean(1)
 
@@ -334,7 +338,7 @@ def _scan_one(tape, file, start, previous):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            if file.trouble: raise SirenbookError(file.trouble)
+            if file.trouble: raise (StoreError if file.size < 0 else SirenbookError)(file.trouble)
             if previous and None is not start == previous[1] and _same_bytes(
                     tape.root, file, previous[0]):
                 row.values |= {"status": "empty", "reason":
@@ -357,7 +361,7 @@ def _scan_one(tape, file, start, previous):
 def scan_job(
     detector,      # a Detector
     root:str,      # as `list_sounds` gives it
-    job:Job,     # of `make_jobs`
+    job:Job,       # of `make_jobs`
 ) -> list:         # a dict for each file: status and reason, times, and the scores that are kept
     "Scan the files of a job; each ends as done, empty or failed, with the reason."
     tape, rows, previous = _Tape(detector, root), [], job.before

@@ -7,21 +7,22 @@ __all__ = ['FORMAT', 'parquet_bytes', 'read_journal', 'job_table', 'dask_client'
            'load_events', 'load_files']
 
 # %% ../nbs/80_scans.ipynb #80600005
-import asyncio, hashlib, io, json, logging, os, shutil, threading
+import asyncio, ctypes, hashlib, io, json, logging, os, shutil, threading, time
 from collections import Counter
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 import sirenbook
 from .archive import (KEPT_FROM, archive_events, day_of, make_jobs, read_format,
                                read_zone, scan_job)
-from .detector import Detector, EventTracker
-from .errors import SirenbookError, SirenbookFileError, progress, require
+from .batches import BatchDetector
+from .detector import EventTracker
+from .errors import SirenbookError, SirenbookFileError, progress, require, warn
 from .files import atomic_write, folder_lock, n_cores, os_reason
-from .stores import list_sounds
+from .stores import StoredFile, list_sounds
 
 # %% ../nbs/80_scans.ipynb #80600011a
 FORMAT = 1   # of the tables; another one is refused
@@ -78,8 +79,8 @@ def _weights(folder):
 @lru_cache(2)
 def _detector(weights):
     "A detector, loaded once in each process."
-    if weights in (None, "clean"): return Detector.pretrained(weights=weights or "default")
-    return Detector.load(weights)
+    if weights in (None, "clean"): return BatchDetector.pretrained(weights=weights or "default")
+    return BatchDetector.load(weights)
 
 # %% ../nbs/80_scans.ipynb #80600013
 def read_journal(
@@ -112,8 +113,15 @@ def _check_folder(out, wanted, root, files):
     _Folder(out).check_source(known, root, files)
 
 # %% ../nbs/80_scans.ipynb #80600015
+@cache
+def _keep_memory():
+    "Let glibc keep up to 256 MB of freed memory: to ask the system for each block again is slow."
+    try: mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError): return             # another C library
+    if mallopt(-3, 1 << 25): mallopt(-1, 1 << 28)                   # M_MMAP_, M_TRIM_THRESHOLD
+
 def job_table(
-    job,           # an archive.Job
+    job,            # an archive.Job
     root:str,       # as `list_sounds` gives it
     weights,        # None, "clean" or a folder
     sha256:str,     # of the weights
@@ -122,14 +130,17 @@ def job_table(
     detector = _detector(weights)
     if detector.card["files"]["float"]["sha256"] != sha256: raise SirenbookFileError(
         f"{weights or 'the package'}: other weights here than where the scan was started")
-    rows = scan_job(detector, root, job)
+    _keep_memory()
+    threadpool_limits = require("threadpoolctl", "archive").threadpool_limits
+    with threadpool_limits(1, "blas"): rows = scan_job(detector, root, job)
     about = {"sirenbook": sirenbook.__version__, "weights": sha256, "format": FORMAT}
     return parquet_bytes(rows, _SCORES, about), any(r["retry"] for r in rows)
 
 # %% ../nbs/80_scans.ipynb #6bf739d7
 _WORKER = {f"{name}_NUM_THREADS": 1 for name in ("OMP", "MKL", "OPENBLAS")}   # its environment
-_WORKER |= {f"MALLOC_{name}_THRESHOLD_": 1 << 28 for name in ("TRIM", "MMAP")}   # memory is kept
-_WORKER["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"                  # of where it is
+_FEWER_CHECKS = {"distributed.worker.profile.enabled": False,       # of Dask, of itself
+                 "distributed.admin.tick.interval": "500ms",
+                 "distributed.admin.system-monitor.interval": "10s"}
 
 def _ask(scheduler):
     "An error unless a scheduler answers within ten seconds; a client would not give up."
@@ -156,7 +167,7 @@ def dask_client(
     for name in [*logging.root.manager.loggerDict]:                  # we say it in a sentence
         if name.startswith("distributed"): logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if scheduler is None:
-        with (dask.config.set({"distributed.nanny.pre-spawn-environ": _WORKER}),
+        with (dask.config.set(_FEWER_CHECKS | {"distributed.nanny.pre-spawn-environ": _WORKER}),
               distributed.LocalCluster(
                   n_workers=workers or n_cores(), threads_per_worker=1,
                   dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL + 1) as cluster,
@@ -180,13 +191,18 @@ def _shared(jobs, work, client):
             future = client.submit(work, job, pure=False, key=f"job-{key}")
             names[future.key] = key
             pool.add(future)
-    submit(4 * max(1, len(client.scheduler_info(n_workers=-1)["workers"])))
+    def n_workers(): return len(client.scheduler_info(n_workers=-1)["workers"])
+    if not (n := n_workers()): warn("the Dask scheduler has no workers yet; the scan waits for one")
+    submit(4 * max(1, n))
+    asked = time.monotonic()                         # workers may join later
     for future, result in pool:
         if future.status == "cancelled": raise SirenbookFileError(
             "the Dask scheduler has gone; the same command resumes")
-        submit(1)
         if future.status == "error": result = result[1]
-        yield names.pop(future.key), result
+        key = names.pop(future.key)
+        if time.monotonic() > asked + 2: n, asked = n_workers(), time.monotonic()
+        submit(max(0, 4 * max(1, n) - len(names)))
+        yield key, result
 
 # %% ../nbs/80_scans.ipynb #8060001b
 class _Folder:
@@ -287,8 +303,14 @@ def _plan(source, out, zone, time_format, settings):
     root, files = list_sounds(source)
     own = os.path.relpath(os.path.abspath(out), root) + os.sep if root else os.path.abspath(out)
     files = [f for f in files if not f.file.startswith(own)]
+    if any(f.size < 0 for f in files):               # a store that does not answer: as they were
+        was = {f["file"]: StoredFile(f["file"], f["size"], f["version"])
+               for f in load_files(out, ("file", "size", "version", "status"))
+               if f["status"] == "done"}
+        files = [was.get(f.file, f) if f.size < 0 else f for f in files]
     return root, files, {u.key(settings): u for u in make_jobs(files, zone, pattern)}
 
+# %% ../nbs/80_scans.ipynb #80600a1d
 def _each(todo, work, workers, scheduler):
     "Each key with its result or error: without Dask where workers is 0."
     if workers == 0:
@@ -412,7 +434,7 @@ class ScanStatus(NamedTuple):
     hours: float      # of sound in those that are done
     events: int       # that were found
     reasons: list     # (status, sentence, how many files) of those that are empty or failed
-    jobs: list       # sentences on jobs whose worker failed
+    jobs: list        # sentences on jobs whose worker failed
 
     @property
     def left(self):       # a number

@@ -16,6 +16,7 @@ from sirenbook.archive import (KEPT_FROM, JOB_BYTES, JOB_FILES, archive_events, 
                                read_format, read_start, read_zone, scan_job)
 from sirenbook.audio import SR
 from sirenbook.detector import Detector, Scores, find_events
+from sirenbook.errors import SirenbookWarning
 from sirenbook.noises import noise
 from sirenbook.scans import load_events, rescore, scan, scan_status
 from sirenbook.sirens import PRESETS, render
@@ -167,6 +168,9 @@ class _Shelf(BaseHTTPRequestHandler):
     def _answer(self, body=True):
         "A folder as links, or a file, whole or a range of it."
         shelf, path = self.server, self.server.folder / unquote(urlsplit(self.path).path[1:])
+        if "Range" not in self.headers:
+            shelf.asked_whole += 1                           # as fsspec asks for a size
+            if shelf.asked_whole <= shelf.busy: return self.send_error(shelf.says, "No")
         code, head = 200, {}
         if path.is_dir():
             data = "".join(f'<a href="{quote(p.name)}{"/" * p.is_dir()}">{p.name}</a>\n'
@@ -197,7 +201,7 @@ class Shelf(Server):
     def __init__(self, folder, ranges=True):
         super().__init__(_Shelf)
         self.folder, self.ranges, self.asked = Path(folder), ranges, lambda name, port: None
-        self.refuses, self.n = False, 0
+        self.refuses, self.n, self.busy, self.asked_whole, self.says = False, 0, 0, 0, 503
         self._gate, self.is_shut, self.free, self.waiting = threading.Condition(), False, 0, 0
 
     def shut(self, free=0):
@@ -461,6 +465,65 @@ def test_http_that_refuses_each_third_request_is_read(shelf, city, undisturbed, 
     scan(f"{shelf.at}/city", tmp_path, workers=0)
     assert shelf.n >= 10 and same_but_for(tmp_path, f"{shelf.at}/city", undisturbed, city)
 
+@pytest.mark.parametrize("busy", (2, 99))
+def test_http_that_does_not_state_a_size_at_once_is_asked_again(shelf, city, tmp_path, busy):
+    "A list of one file; fsspec asks for its size twice, HEAD and GET, before it gives up."
+    file = f"{shelf.at}/city/west/wail.wav"
+    (tmp_path / "list.txt").write_text(file)
+    shelf.busy = busy
+    status = scan(tmp_path / "list.txt", tmp_path / "out", workers=0)
+    assert 2 < shelf.asked_whole < 20
+    if busy == 99:
+        [(kind, reason, n)] = status.reasons
+        assert kind == "failed" and n == 1 and is_sentence(reason) and "503" in reason
+        assert reason.startswith(file) and "failed 3 times" in reason
+        shelf.busy = 0
+        status = scan(tmp_path / "list.txt", tmp_path / "out", workers=0)
+    assert status.complete and status.counts["done"] == 1
+
+@pytest.mark.parametrize("says, words", ((404, "no such file"), (410, "no such file"),
+                                         (403, "403"), (416, "416")))
+def test_http_that_answers_for_good_is_asked_once(shelf, city, tmp_path, says, words):
+    (tmp_path / "list.txt").write_text(f"{shelf.at}/city/west/wail.wav")
+    shelf.busy, shelf.says = 99, says
+    [(_, reason, _)] = scan(tmp_path / "list.txt", tmp_path / "out", workers=0).reasons
+    assert words in reason and is_sentence(reason) and shelf.asked_whole == 2
+
+@pytest.mark.parametrize("says", (503, 429))
+def test_a_store_that_does_not_answer_costs_no_result(shelf, city, tmp_path, says):
+    "A list whose sizes are not to be had keeps what was done; what was not is a matter of later."
+    one, two = (f"{shelf.at}/city/{name}" for name in ("west/wail.wav",
+                                                       "east/20260301_080000.flac"))
+    (tmp_path / "list.txt").write_text(one)
+    assert scan(tmp_path / "list.txt", tmp_path / "out", workers=0).complete
+    before = row(tmp_path / "out", one)
+    (tmp_path / "list.txt").write_text(f"{one}\n{two}")
+    shelf.busy, shelf.says, shelf.asked_whole = 99, says, 0
+    status = scan(tmp_path / "list.txt", tmp_path / "out", workers=0)
+    assert status.counts == {"done": 1, "empty": 0, "failed": 1}
+    assert row(tmp_path / "out", one) == before and row(tmp_path / "out", two)["retry"]
+    shelf.busy = 0
+    assert scan(tmp_path / "list.txt", tmp_path / "out", workers=0).counts["done"] == 2
+    assert row(tmp_path / "out", one) == before
+
+@pytest.mark.parametrize("cause", (TimeoutError(), OSError("reset"), None, ValueError()))
+def test_what_a_store_says_of_a_file_that_is_not_there(monkeypatch, cause):
+    "A cause that may pass is asked again; FileNotFoundError alone is the answer."
+    monkeypatch.setattr(stores.time, "sleep", lambda s: None)
+    asked = []
+    def ask():
+        asked.append(1)
+        raise FileNotFoundError("a") from cause
+    passes = isinstance(cause, OSError)
+    with pytest.raises(stores.StoreError if passes else FileNotFoundError): stores._tried(
+        ask, "a", 3)
+    assert len(asked) == (3 if passes else 1)
+
+def test_a_file_whose_size_is_not_to_be_had_is_the_stores_fault(shelf, city):
+    shelf.busy = 99
+    with pytest.raises(stores.StoreError, match="failed 3 times"): stores.open_stored(
+        "", StoredFile(f"{shelf.at}/city/west/wail.wav", 0, ""))
+
 def test_http_without_ranges_is_never_wrong_data(city, undisturbed, tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "TRIES", 2)
     with Shelf(city.parent, ranges=False) as shelf:
@@ -539,6 +602,29 @@ def test_a_cluster_that_exists_gives_the_same_tables(cluster, city, undisturbed,
     assert tables(tmp_path) == tables(undisturbed)
     with distributed.Client(cluster) as client: assert client.submit(abs, -3).result() == 3
 
+def test_a_cluster_without_workers_says_so_and_is_waited_for(city, undisturbed, tmp_path):
+    with distributed.LocalCluster(n_workers=0, threads_per_worker=1, silence_logs=100,
+                                  dashboard_address="127.0.0.1:0") as cluster:
+        late = threading.Timer(3, cluster.scale, [1])
+        late.start()
+        with pytest.warns(SirenbookWarning, match="no workers yet"):
+            scan(city, tmp_path, scheduler=cluster.scheduler_address)
+        late.join()
+    assert tables(tmp_path) == tables(undisturbed)
+
+def test_workers_that_join_later_get_work_as_well():
+    "From one to three: more than the first four jobs are then under way."
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, silence_logs=100,
+                                  dashboard_address="127.0.0.1:0") as cluster, \
+            distributed.Client(cluster) as client:
+        jobs, under_way, done = [(str(i), 0.2) for i in range(60)], [], []
+        for key, _ in scans._shared(jobs, time.sleep, client):
+            done.append(key)
+            under_way.append(len(cluster.scheduler.tasks))
+            if len(done) == 3: cluster.scale(3)
+    assert sorted(done) == sorted(key for key, _ in jobs)
+    assert max(under_way[:3]) <= 5 and max(under_way) > 8
+
 def test_a_cluster_that_goes_is_one_sentence_and_the_scan_resumes(begin, cluster, shelf, tmp_path):
     source, out = f"{shelf.at}/city", tmp_path / "out"
     scan(source, tmp_path / "none", workers=0)
@@ -553,6 +639,15 @@ def test_a_cluster_that_goes_is_one_sentence_and_the_scan_resumes(begin, cluster
     assert tables(out) == tables(tmp_path / "none")
 
 # ---- 6. the same tables, and what is done again
+
+@pytest.mark.parametrize("threads", (1, 2, 5))
+def test_threads_of_matrix_products_do_not_change_a_byte(city, undisturbed, tmp_path, threads):
+    from threadpoolctl import threadpool_info, threadpool_limits
+    with threadpool_limits(threads, "blas"):
+        before = threadpool_info()
+        scan(city, tmp_path, workers=0)
+        assert threadpool_info() == before, "those who call it keep theirs"
+    assert tables(tmp_path) == tables(undisturbed)
 
 @pytest.mark.parametrize("workers", (1, 2))
 def test_workers_do_not_change_a_byte(city, undisturbed, tmp_path, workers):
