@@ -53,7 +53,7 @@ def _report(args):
     require("matplotlib", "archive")
     from sirenbook.review import write_report
     page = write_report(args.dir, args.to, reviews=args.reviews, wished=args.rate,
-                        zone=args.zone, sounds=not args.no_sounds)
+                        zone=args.zone, sounds=not args.no_sounds, jams=args.jams)
     print(f"{page}: the report")
 
 def _add_report(commands):
@@ -67,6 +67,8 @@ def _add_report(commands):
                      help="false alarms an hour that are wished for (1)")
     ask.add_argument("--timezone", dest="zone", metavar="ZONE",
                      help="of the hours in the report (that of the file names)")
+    ask.add_argument("--jams", action="store_true", help="write a JAMS file for each recording "
+                     "with an event as well")
     ask.add_argument("--no-sounds", action="store_true", help="leave the sounds out: "
                      "they may hold speech")
     ask.set_defaults(run=_report)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['hours_heard', 'poisson_interval', 'by_hour', 'plot_by_hour', 'plot_calendar', 'alarm_table', 'expected_alarms',
            'event_sound', 'doubtful', 'loudest', 'event_id', 'review_rows', 'read_reviews', 'Judgement', 'judge',
-           'cut_negatives', 'raven_table', 'audacity_labels', 'write_exports', 'write_report']
+           'cut_negatives', 'raven_table', 'audacity_labels', 'jams_text', 'write_exports', 'write_report']
 
 # %% ../nbs/37_review.ipynb #37000005
 import base64, hashlib, html, io, math, re
@@ -14,11 +14,12 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
+import sirenbook
 import soundfile as sf
 from .archive import read_zone
 from .audio import to_mono
 from .containers import Segment, SegmentFile, Source
-from .errors import SirenbookError, SirenbookFileError, warn
+from .errors import SirenbookError, SirenbookFileError, require, warn
 from .files import atomic_write, csv_bytes, read_csv
 from .scans import load_events, load_files, read_journal, scan_status
 from .stores import StoredFile, address, open_stored
@@ -205,11 +206,11 @@ def review_rows(
 
 _FORM = '''# BioacousticAnnotator(data="review.csv", audio="audio_path", data_index_column="id",
 #                      form_config="review.yaml", output="verdicts.csv").open()
-title: {value: Is this a siren?, progress_tracker: true}
+title: {value: "Is this a siren?", progress_tracker: true}
 pass_value: {source_column: id, column: id}
 form:
   - select:
-      {label: Is this a siren?, column: is_valid, required: true, items: ["yes", "no", unsure]}
+      {label: "Is this a siren?", column: is_valid, required: true, items: ["yes", "no", unsure]}
   - textbox: {label: notes, column: notes}
 submission_buttons: {next: {label: Skip}, submit: {label: Save}}
 '''
@@ -318,6 +319,23 @@ def audacity_labels(
     "Audacity labels of a file."
     return "".join(f"{e['start_s']:.3f}\t{e['end_s']:.3f}\tsiren {e['peak']:.2f}\n" for e in events)
 
+# %% ../nbs/37_review.ipynb #37000a51
+def jams_text(
+    file:dict,   # of `load_files`
+    events,      # those that begin in it
+) -> str:        # JSON
+    "A file's events as JAMS: open tags, with peaks as confidence; one may end after the file."
+    jams = require("jams", "archive")
+    document, tags = jams.JAMS(), jams.Annotation("tag_open", duration=file["seconds"])
+    document.file_metadata.update(title=file["file"], duration=file["seconds"])
+    tags.annotation_metadata = jams.AnnotationMetadata(
+        annotation_tools=f"sirenbook {sirenbook.__version__}", data_source="program")
+    for e in events: tags.append(time=round(e["start_s"], 3), value="siren", duration=round(
+        e["end_s"] - e["start_s"], 3), confidence=round(e["peak"], 4))
+    document.annotations.append(tags)
+    document.validate()
+    return document.dumps(indent=1)
+
 # %% ../nbs/37_review.ipynb #1b36c4e2
 _EVENT = ("recorder", "file", "start", "end", "start_s", "end_s", "peak", "level_dbfs", "snr_db")
 _REVIEW = ("id", "audio_path", "start_time", "end_time", "common_name", "confidence", "recorder",
@@ -325,7 +343,7 @@ _REVIEW = ("id", "audio_path", "start_time", "end_time", "common_name", "confide
 
 def _flat(name):
     "A name as that of a file; what had to be changed is told apart by a checksum."
-    plain = re.sub(r"[^\w.-]+", "_", name)[-80:]
+    plain = re.sub(r"[^\w.-]+", "_", name)[-50:]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 def _by(key, rows):
@@ -340,17 +358,26 @@ def _is_judged(path):
 
 def _check_folder(folder):
     "Refuse a folder that holds what no report wrote."
-    ours = {"events.csv", "review.csv", "review.yaml", "raven", "audacity", "negatives"}
+    ours = {"events.csv", "review.csv", "review.yaml", "raven", "audacity", "jams", "negatives"}
     if folder.is_dir() and not (folder / "report.html").is_file() and any(
             p.name in ours for p in folder.iterdir()): raise SirenbookFileError(
         f"{folder}: holds files that the report would replace; name another folder")
+
+def _drop_old(folder, files, written):
+    "Delete the tables of files that have no event any more."
+    ours = {_flat(name) for name in files}
+    for path in (*folder.glob("audacity/*.txt"), *folder.glob("jams/*.jams")):
+        if path not in written and path.stem in ours: path.unlink()
 
 # %% ../nbs/37_review.ipynb #37000052
 def write_exports(
     out,          # the folder of a scan
     folder,       # made
+    jams=False,   # whether each file with events gets a JAMS file as well
 ) -> list:        # of Path: what was written
-    "Write events.csv, review.csv, review.yaml, and tables for Raven and Audacity."
+    "Write events.csv, review.csv, review.yaml, tables for Raven and Audacity, and JAMS if asked."
+    jams = jams or (Path(folder) / "jams").is_dir()          # those of another time are renewed
+    if jams: require("jams", "archive")
     events, root, written = load_events(out), read_journal(out)["root"], []
     def write(name, content):
         path = Path(folder) / name
@@ -363,11 +390,15 @@ def write_exports(
         write("review.csv", csv_bytes(review_rows(events, root), _REVIEW))
     write("review.yaml", _FORM.encode())
     mine = _by("recorder", events)
-    for recorder, files in _by("recorder", load_files(out)).items():
+    listed = load_files(out)
+    for recorder, files in _by("recorder", listed).items():
         text = raven_table(mine.get(recorder, []), files, root)
         write(f"raven/{_flat(recorder)}.txt", text.encode())
+    known = {f["file"]: f for f in listed}
     for name, some in _by("file", events).items():
         write(f"audacity/{_flat(name)}.txt", audacity_labels(some).encode())
+        if jams: write(f"jams/{_flat(name)}.jams", jams_text(known[name], some).encode())
+    _drop_old(Path(folder), known, written)
     return written
 
 # %% ../nbs/37_review.ipynb #37000061
@@ -402,7 +433,7 @@ def _sounds(events, root):
     "Players of events; a sentence for each whose sound is not to be had."
     found = []
     for e in events:
-        at = _iso(e["start"]) or f"{e['start_s']:.1f} s"
+        at = _iso(e["start"]) or f"{e['file']} at {e['start_s']:.1f} s"
         label = f"{e['recorder']}, {at}: peak {e['peak']:.2f}, {e['level_dbfs']:.0f} dBFS"
         try: found.append(play(*event_sound(root, e), label)._repr_html_())
         except SirenbookError as e: found.append(f"<p>{html.escape(f'{label}: {e}')}</p>")
@@ -464,6 +495,7 @@ def write_report(
     wished:float=1.0,     # false alarms an hour
     zone:str=None,        # time zone of the hours; that of the file names, unless given
     sounds:bool=True,     # whether events can be heard in it; they may hold speech
+    jams:bool=False,      # whether each file with events gets a JAMS file as well
 ) -> Path:                # the page
     "Write report.html and the tables for other programs; with verdicts, hard negatives as well."
     status, about = scan_status(out), read_journal(out)
@@ -483,7 +515,7 @@ def write_report(
     known = about, len(events), hours
     body += [f"<p>{_judged(judged, wished, *known) if judged else _estimate(*known)}</p>",
              *_body(about["root"], status, events, files, zone, sounds)]
-    write_exports(out, folder)
+    write_exports(out, folder, jams)
     if judged: cut_negatives(judged, events, about["root"], folder / "negatives")
     page = _PAGE.format(title=html.escape(title), body="".join(body))
     atomic_write(folder / "report.html", page.encode())
